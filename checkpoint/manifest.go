@@ -1,0 +1,60 @@
+package checkpoint
+
+import "github.com/millrace-io/millrace/state"
+
+// FormatVersion is the version of the manifest that this release writes. It reads every version up to this one.
+const FormatVersion = 1
+
+// Manifest is the content of one completed checkpoint or savepoint: everything that is needed to start again.
+type Manifest struct {
+	Version int   `json:"version"`
+	ID      int64 `json:"id"`    // ascending within a storage; never used twice
+	Epoch   int64 `json:"epoch"` // of the leader that wrote it
+	// Job is the name of the graph; printed, never compared.
+	Job       string `json:"job"`
+	Savepoint bool   `json:"savepoint,omitempty"`
+	// CreatedMS is the wall clock at the trigger, Unix ms; printed, never compared.
+	CreatedMS      int64           `json:"created_ms"`
+	MaxParallelism int             `json:"max_parallelism"`
+	Operators      []OperatorState `json:"operators"` // sorted by UID
+}
+
+// OperatorState is the state of one uid.
+type OperatorState struct {
+	UID         string             `json:"uid"`
+	Parallelism int                `json:"parallelism"`
+	States      []state.Descriptor `json:"states,omitempty"` // keyed states, sorted by name
+	Subtasks    []SubtaskState     `json:"subtasks"`         // index = subtask
+	// Enumerator is the state of a source's enumerator, as it was when the barrier was sent to the readers.
+	Enumerator []byte `json:"enumerator,omitempty"`
+	// Committables are what a sink's writers prepared, of all subtasks: they belong to the checkpoint, not to a subtask.
+	Committables [][]byte `json:"committables,omitempty"`
+}
+
+// SubtaskState is what one subtask of one uid put into a checkpoint.
+type SubtaskState struct {
+	Groups state.GroupRange `json:"groups"`
+	Files  []state.File     `json:"files,omitempty"` // keyed state
+	// Splits are the splits that a source reader held, with their positions; Finished those it has read to the end and whose
+	// enumerator may not know it yet.
+	Splits   []SplitState `json:"splits,omitempty"`
+	Finished []string     `json:"finished,omitempty"`
+	// Raw is operator state without key: any restore hands all blobs of all subtasks out, each to one subtask.
+	Raw [][]byte `json:"raw,omitempty"`
+	// WatermarkMS is the operator's watermark at the barrier, Unix ms; math.MinInt64 for none yet.
+	WatermarkMS int64 `json:"watermark_ms"`
+}
+
+// SplitState is one split of a source with the position to go on from, encoded by the source.
+type SplitState struct {
+	ID       string `json:"id"`
+	Position []byte `json:"position"`
+}
+
+// SubtaskSnapshot is what one subtask acknowledges for one uid: its state and, of a sink, its committables.
+type SubtaskSnapshot struct {
+	UID          string
+	Subtask      int
+	State        SubtaskState
+	Committables [][]byte
+}
