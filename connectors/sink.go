@@ -6,11 +6,13 @@ import "context"
 type Sink[T any] interface {
 	// Validate reports every fault of the options at once, without I/O.
 	Validate() error
+	// NewWriter makes the writer of one subtask. It runs before the first record of a (re)start, after the committer's Recover.
 	NewWriter(c WriterContext) (Writer[T], error)
 }
 
 // CommittingSink is a Sink whose output becomes visible only when the checkpoint that holds it has completed.
 type CommittingSink interface {
+	// NewCommitter makes the committer of a (re)start of the job.
 	NewCommitter(c Context) (Committer, error)
 }
 
@@ -67,5 +69,6 @@ type Committer interface {
 	// Recover is called once at each start, before any writer exists and after Commit of the restored checkpoint (if any): it
 	// clears what earlier attempts left uncommitted. restored is the checkpoint's id, 0 on a fresh start.
 	Recover(ctx context.Context, restored int64, committables [][]byte) error
+	// Close frees resources. It commits nothing.
 	Close() error
 }

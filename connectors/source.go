@@ -42,6 +42,7 @@ type Source[T any] interface {
 	Validate() error
 	// NewEnumerator makes the enumerator; restored is nil on a fresh start, and else what Snapshot gave.
 	NewEnumerator(c Context, restored []byte) (Enumerator, error)
+	// NewReader makes the reader of one subtask, with no splits.
 	NewReader(c Context) (Reader[T], error)
 }
 
@@ -67,6 +68,7 @@ type Enumerator interface {
 	Done() bool
 	// Snapshot returns the state of the enumerator, owned by the caller.
 	Snapshot() ([]byte, error)
+	// Close frees resources. Discover is not running and will not be called again.
 	Close() error
 }
 
@@ -121,13 +123,16 @@ type Output[T any] interface {
 //  3. Buffers between its goroutines and Poll are bounded.
 //  4. Close ends all its goroutines before it returns.
 type Reader[T any] interface {
+	// AddSplits gives the reader more splits to read, each from its position, which the reader owns from then on. It does not wait.
 	AddSplits(splits []Split) error
 	// Poll emits up to max records that are at hand and returns without waiting for more.
 	Poll(out Output[T], max int) (Status, error)
 	// Wake returns the channel (capacity 1) that holds a token when Poll may have something again.
 	Wake() <-chan struct{}
+	// Snapshot returns the splits held and not finished, each with the position after its last emitted record. The caller owns them.
 	Snapshot() ([]Split, error)
 	// CheckpointCompleted says that all positions up to this checkpoint are durable. It must not block.
 	CheckpointCompleted(id int64)
+	// Close ends the reader's goroutines and frees resources.
 	Close() error
 }

@@ -118,6 +118,7 @@ type Files interface {
 //
 // Order of calls: Descriptors at any time; Open once; Restore at most once; then Snapshot at each barrier; Close once.
 type Operator interface {
+	// Descriptors lists the declared states, sorted by name.
 	Descriptors() []Descriptor
 	// Open makes the state ready and empty, for the key groups in o.
 	Open(b Backend, o OpenOptions) error
@@ -126,5 +127,6 @@ type Operator interface {
 	Restore(ctx context.Context, files Files, handles []File, drop []string) error
 	// Snapshot takes the image of the state as it is now.
 	Snapshot() (Snapshot, error)
+	// Close frees resources; snapshots taken before stay usable until they are released.
 	Close() error
 }
