@@ -34,6 +34,10 @@ type Split struct {
 	ID string
 	// Position is encoded by the source; owned by the receiver.
 	Position []byte
+	// After is the ID of the split whose records come before this one's, when the source has such an order (a shard and its parent).
+	// The runtime gives this split to the subtask that finished After in the same attempt, if there is one: both then travel the
+	// same edges, and the order of a key holds beyond the hand-over. Empty: any subtask.
+	After string
 }
 
 // Source reads records of type T. It is a description: a value that holds options and starts nothing.
