@@ -1,0 +1,220 @@
+package serde
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"time"
+	"unsafe"
+)
+
+// For is the default Serde of T: written by hand for strings, []byte, booleans, integers, floats and time.Time (and types made of
+// them, such as type CustomerID string), else Avro[T]. Both have the same schema and the same bytes for the same type, so it is no
+// difference for stored data which one is used. Errors are those of Avro.
+func For[T any]() (Serde[T], error) {
+	a, err := newAvro[T](nil)
+	if err != nil {
+		return nil, err
+	}
+	t := reflect.TypeFor[T]()
+	switch a.bound.form {
+	case formText:
+		return textSerde[T]{schema: a.schema}, nil
+	case formBytes:
+		return bytesSerde[T]{schema: a.schema}, nil
+	case formBool, formFloat32, formFloat64, formUint64:
+		return scalarSerde[T]{schema: a.schema, kind: t.Kind()}, nil
+	case formInt:
+		return intSerde[T]{schema: a.schema, kind: t.Kind(), narrow: a.bound.n.kind == kInt}, nil
+	case formTime:
+		return timeSerde[T]{schema: a.schema}, nil
+	}
+	return a, nil
+}
+
+// MustFor is For for variables of examples and tests: it panics on a type without codec.
+func MustFor[T any]() Serde[T] {
+	s, err := For[T]()
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// as reads v as a type of the same memory.
+func as[U, T any](v *T) *U { return (*U)(unsafe.Pointer(v)) }
+
+// finish reports what is left after a hand-written decoder.
+func finish[T any](r *reader, err error) error {
+	if err == nil && r.left() > 0 {
+		err = r.corrupt("%d bytes follow the value", r.left())
+	}
+	if err != nil {
+		return fmt.Errorf("serde: decode %v: %w", reflect.TypeFor[T](), err)
+	}
+	return nil
+}
+
+// textSerde is the codec of types made of string.
+type textSerde[T any] struct{ schema string }
+
+func (s textSerde[T]) Schema() string { return s.schema }
+
+func (s textSerde[T]) Append(dst []byte, v T) ([]byte, error) {
+	return appendText(dst, *as[string](&v)), nil
+}
+
+func (s textSerde[T]) Decode(src []byte, v *T) error {
+	r := reader{src: src}
+	b, err := r.bytes()
+	if err = finish[T](&r, err); err == nil {
+		*as[string](v) = string(b)
+	}
+	return err
+}
+
+// bytesSerde is the codec of types made of []byte.
+type bytesSerde[T any] struct{ schema string }
+
+func (s bytesSerde[T]) Schema() string { return s.schema }
+
+func (s bytesSerde[T]) Append(dst []byte, v T) ([]byte, error) {
+	return appendBytes(dst, *as[[]byte](&v)), nil
+}
+
+func (s bytesSerde[T]) Decode(src []byte, v *T) error {
+	r := reader{src: src}
+	b, err := r.bytes()
+	if err = finish[T](&r, err); err == nil && len(b) > 0 {
+		*as[[]byte](v) = slices.Clone(b)
+	}
+	return err
+}
+
+// intSerde is the codec of types made of an integer, uint and uint64 apart.
+type intSerde[T any] struct {
+	schema string
+	kind   reflect.Kind
+	narrow bool // Avro int
+}
+
+func (s intSerde[T]) Schema() string { return s.schema }
+
+func (s intSerde[T]) Append(dst []byte, v T) ([]byte, error) {
+	return appendVarint(dst, integer(&v, s.kind)), nil
+}
+
+// integer is the value of an integer type.
+func integer[T any](v *T, k reflect.Kind) int64 {
+	switch k {
+	case reflect.Int8:
+		return int64(*as[int8](v))
+	case reflect.Int16:
+		return int64(*as[int16](v))
+	case reflect.Int32:
+		return int64(*as[int32](v))
+	case reflect.Uint8:
+		return int64(*as[uint8](v))
+	case reflect.Uint16:
+		return int64(*as[uint16](v))
+	case reflect.Uint32:
+		return int64(*as[uint32](v))
+	case reflect.Int:
+		return int64(*as[int](v))
+	case reflect.Uint:
+		return int64(*as[uint](v))
+	default: // int64 and uint64
+		return *as[int64](v)
+	}
+}
+
+func (s intSerde[T]) Decode(src []byte, v *T) error {
+	r := reader{src: src}
+	read := r.long
+	if s.narrow {
+		read = r.int
+	}
+	n, err := read()
+	if err = finish[T](&r, err); err != nil {
+		return err
+	}
+	if !storeInt(s.kind)(unsafe.Pointer(v), n) {
+		return fmt.Errorf("serde: decode %v: %w: %d does not fit", reflect.TypeFor[T](), ErrCorrupt, n)
+	}
+	return nil
+}
+
+// scalarSerde is the codec of types made of bool, float32, float64, uint and uint64.
+type scalarSerde[T any] struct {
+	schema string
+	kind   reflect.Kind
+}
+
+func (s scalarSerde[T]) Schema() string { return s.schema }
+
+func (s scalarSerde[T]) Append(dst []byte, v T) ([]byte, error) {
+	switch s.kind {
+	case reflect.Bool:
+		return appendBool(dst, *as[bool](&v)), nil
+	case reflect.Float32:
+		return binary.LittleEndian.AppendUint32(dst, math.Float32bits(*as[float32](&v))), nil
+	case reflect.Float64:
+		return binary.LittleEndian.AppendUint64(dst, math.Float64bits(*as[float64](&v))), nil
+	default:
+		return appendUint64(dst, uint64(integer(&v, s.kind))), nil
+	}
+}
+
+func (s scalarSerde[T]) Decode(src []byte, v *T) (err error) {
+	r := reader{src: src}
+	switch s.kind {
+	case reflect.Bool:
+		*as[bool](v), err = r.bool()
+	case reflect.Float32:
+		*as[float32](v), err = r.float()
+	case reflect.Float64:
+		*as[float64](v), err = r.double()
+	default:
+		var b []byte
+		if b, err = r.bytes(); err == nil {
+			u, ok := readUint64(b)
+			if s.kind == reflect.Uint {
+				*as[uint](v) = uint(u)
+				ok = ok && uint64(uint(u)) == u
+			} else {
+				*as[uint64](v) = u
+			}
+			if !ok {
+				err = r.corrupt("decimal of %d bytes does not fit", len(b))
+			}
+		}
+	}
+	return finish[T](&r, err)
+}
+
+// timeSerde is the codec of time.Time: milliseconds since 1970 in UTC.
+type timeSerde[T any] struct{ schema string }
+
+func (s timeSerde[T]) Schema() string { return s.schema }
+
+func (s timeSerde[T]) Append(dst []byte, v T) ([]byte, error) {
+	out, err := appendTime(dst, *as[time.Time](&v), logicalTimestampMillis)
+	if err != nil {
+		return dst, fmt.Errorf("serde: encode time.Time: %w", err)
+	}
+	return out, nil
+}
+
+func (s timeSerde[T]) Decode(src []byte, v *T) error {
+	r := reader{src: src}
+	ms, err := r.long()
+	if err == nil && (ms > maxSeconds*1000 || ms < -maxSeconds*1000) {
+		err = r.corrupt("%d is out of range of %s", ms, logicalTimestampMillis)
+	}
+	if err = finish[T](&r, err); err == nil {
+		*as[time.Time](v) = time.UnixMilli(ms).UTC()
+	}
+	return err
+}
