@@ -2,7 +2,9 @@ package checkpoint
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"path"
 	"strings"
@@ -139,4 +141,49 @@ func List(ctx context.Context, st Storage) (checkpoints, savepoints []Ref, err e
 		return nil, nil, err
 	}
 	return h.Checkpoints, h.Savepoints, nil
+}
+
+// Verify reads all that HEAD names, manifests and state files, and reports every object that is missing or not what was written. It
+// does not become the leader; of a running job it may report objects that were pruned meanwhile.
+func Verify(ctx context.Context, st Storage) error {
+	s, err := open(ctx, st, zap.NewNop())
+	if err != nil {
+		return err
+	}
+	h, _, err := s.readHead(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	seen := map[string]bool{}
+	for _, r := range h.refs() {
+		m, err := s.readManifest(ctx, r)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, o := range m.Operators {
+			for _, t := range o.Subtasks {
+				for _, f := range t.Files {
+					if seen[f.Name] {
+						continue
+					}
+					seen[f.Name] = true
+					if err := s.verifyFile(ctx, f); err != nil {
+						errs = append(errs, fmt.Errorf("checkpoint %d, uid %q: %w", m.ID, o.UID, err))
+					}
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *store) verifyFile(ctx context.Context, f state.File) error {
+	r, err := (&files{s: s}).Read(ctx, f)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, r)
+	return errors.Join(err, r.Close())
 }
