@@ -70,3 +70,9 @@ var Points = []string{
 	CoordinatorTriggered, CoordinatorAcked, CoordinatorCompleted, CoordinatorNotified, CoordinatorSubsume, CoordinatorStop,
 	StoragePutBefore, StoragePutAfter, StorageCASBefore, StorageCASAfter, StorageDelBefore, StorageDelAfter,
 }
+
+// Error is what a test's hook returns to make the caller fail at a point as if its process had died there.
+type Error struct{ Point string }
+
+// Error names the point.
+func (e *Error) Error() string { return "crash at " + e.Point }

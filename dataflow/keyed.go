@@ -1,0 +1,78 @@
+package dataflow
+
+import (
+	"github.com/millrace-io/millrace/internal/runtime"
+	"github.com/millrace-io/millrace/operators"
+	"github.com/millrace-io/millrace/serde"
+	"github.com/millrace-io/millrace/state"
+)
+
+// KeyedStream is a stream partitioned by a key: all records of one key are processed by one subtask, in the order of each sender.
+type KeyedStream[T any, K comparable] struct {
+	s     Stream[T]
+	key   func(T) K
+	codec serde.Serde[K]
+}
+
+// KeyBy partitions the stream. The key's encoding decides where its state lives, so it must be the same in every run: no maps, no
+// pointers, no floats that may be NaN.
+func (s Stream[T]) KeyBy[K comparable](key func(T) K) KeyedStream[T, K] {
+	return KeyedStream[T, K]{s: s, key: key}
+}
+
+// WithKeyCodec returns the stream with a codec for its keys. Default: the one that package serde derives. Another codec than before
+// makes existing state unreadable.
+func (k KeyedStream[T, K]) WithKeyCodec(c serde.Serde[K]) KeyedStream[T, K] {
+	k.codec = c
+	return k
+}
+
+// Transform adds a step behind the exchange by key.
+func (k KeyedStream[T, K]) Transform[U any](uid string, stage operators.Stage[T, U]) Stream[U] {
+	g := k.s.g
+	n := g.add(uid, "keyed")
+	g.needUID(n, "a keyed step")
+	codec := k.codec
+	if codec == nil {
+		var err error
+		if codec, err = serde.For[K](); err != nil {
+			g.fault("step %q: the key has no codec: %w; give one by WithKeyCodec", n.Label(), err)
+		}
+	}
+	k.s.connect(n, 0, runtime.Hash, runtime.KeyedTypes[T, K]{Key: k.key, NewHash: func() func(K) uint64 { return serde.HashOf(codec) }})
+	k.s.needCodec(n)
+	return attach(g, n, stage)
+}
+
+// Process adds the general keyed operator: build declares state, timers and functions.
+func (k KeyedStream[T, K]) Process[U any](uid string, build func(*operators.Keyed[K, T, U])) Stream[U] {
+	return k.Transform(uid, operators.Process(k.key, k.codec, build))
+}
+
+// Reduce combines the records of each key into one and passes on the result after each record.
+func (k KeyedStream[T, K]) Reduce(uid string, f func(a, b T) T) Stream[T] {
+	return k.Transform(uid, operators.Reduce(k.key, k.codec, f))
+}
+
+// Fold folds the records of each key into an accumulator that begins as its zero value, and passes it on after each record.
+func (k KeyedStream[T, K]) Fold[Acc any](uid string, f func(acc Acc, v T) Acc) Stream[Acc] {
+	return k.Transform(uid, operators.Fold(k.key, k.codec, f))
+}
+
+// Window groups the records of each key by windows of event time.
+func (k KeyedStream[T, K]) Window(w operators.Windows) WindowedStream[T, K] {
+	k.s.g.check("window", w.Validate)
+	return WindowedStream[T, K]{k, w}
+}
+
+// WindowedStream is a keyed stream grouped by windows.
+type WindowedStream[T any, K comparable] struct {
+	k KeyedStream[T, K]
+	w operators.Windows
+}
+
+// Aggregate folds the records of each key and window, and passes on result(key, window, value) when the window is complete. Late records
+// are the side output operators.LateRecords of the result.
+func (w WindowedStream[T, K]) Aggregate[Acc, R, U any](uid string, agg state.Aggregate[T, Acc, R], result func(K, operators.Window, R) U) Stream[U] {
+	return w.k.Transform(uid, operators.WindowAggregate(w.k.key, w.k.codec, w.w, agg, result))
+}

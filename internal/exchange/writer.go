@@ -1,0 +1,154 @@
+package exchange
+
+import (
+	"context"
+	"reflect"
+	"sync/atomic"
+
+	"github.com/millrace-io/millrace/operators"
+	"github.com/millrace-io/millrace/state"
+)
+
+// Output is the sending side of an exchange with its record type erased: what a task does to it besides sending records.
+type Output interface {
+	// Flush sends the batches that have records.
+	Flush() error
+	// Control sends a control element to every receiver, after all records sent so far.
+	Control(c Control) error
+	// BlockedNanos is the time this output has waited for credit, in ns; any goroutine may ask.
+	BlockedNanos() int64
+	// Records is the number of records sent in complete batches; any goroutine may ask.
+	Records() int64
+}
+
+// Writer sends the records of one subtask to the subtasks of the next step.
+type Writer[T any] struct {
+	ctx     context.Context
+	context *operators.Context
+	edges   []*Edge[T]
+	open    []*batch[T]
+	blocked atomic.Int64
+	records atomic.Int64
+	next    int
+}
+
+// NewWriter makes the writer over one edge per receiver. Waiting for credit ends with ctx.
+func NewWriter[T any](ctx context.Context, c *operators.Context, edges []*Edge[T]) *Writer[T] {
+	return &Writer[T]{ctx: ctx, context: c, edges: edges, open: make([]*batch[T], len(edges))}
+}
+
+// add puts v into the open batch of receiver r.
+func (w *Writer[T]) add(r int, v T, hash uint64) error {
+	b := w.open[r]
+	if b == nil {
+		var err error
+		if b, err = w.edges[r].take(w.ctx, &w.blocked); err != nil {
+			return err
+		}
+		b.at = w.context.At
+		w.open[r] = b
+	}
+	b.values = append(b.values, v)
+	b.ts = append(b.ts, w.context.TimestampMS)
+	b.hash = append(b.hash, hash)
+	if len(b.values) == w.edges[r].size {
+		w.put(r)
+	}
+	return nil
+}
+
+// put sends the open batch of receiver r. The queue has room for every batch of every edge, so this never waits.
+func (w *Writer[T]) put(r int) {
+	b := w.open[r]
+	w.open[r] = nil
+	w.records.Add(int64(len(b.values)))
+	w.edges[r].queue.C <- b
+}
+
+// ByKey returns the function that sends each record to the owner of its key group.
+func ByKey[T any, K comparable](w *Writer[T], key func(T) K, hash func(K) uint64, maxParallelism int) func(T) error {
+	n := len(w.edges)
+	owner := make([]int, maxParallelism)
+	for g := range owner {
+		owner[g] = state.SubtaskOf(g, n, maxParallelism)
+	}
+	return func(v T) error {
+		h := hash(key(v))
+		return w.add(owner[state.GroupOf(h, maxParallelism)], v, h)
+	}
+}
+
+// Rebalance returns the function that sends records to the receivers in turn, a batch to each.
+func Rebalance[T any](w *Writer[T]) func(T) error {
+	return func(v T) error {
+		r := w.next
+		if err := w.add(r, v, w.context.KeyHash); err != nil {
+			return err
+		}
+		if w.open[r] == nil {
+			w.next = (r + 1) % len(w.edges)
+		}
+		return nil
+	}
+}
+
+// ToOne returns the function that sends every record to one receiver.
+func ToOne[T any](w *Writer[T], receiver int) func(T) error {
+	return func(v T) error { return w.add(receiver, v, w.context.KeyHash) }
+}
+
+// Flush implements Output.
+func (w *Writer[T]) Flush() error {
+	for r, b := range w.open {
+		if b != nil {
+			w.put(r)
+			w.next = (r + 1) % len(w.edges)
+		}
+	}
+	return nil
+}
+
+// Control implements Output.
+func (w *Writer[T]) Control(c Control) error {
+	for r := range w.edges {
+		b := w.open[r]
+		if b == nil {
+			var err error
+			if b, err = w.edges[r].take(w.ctx, &w.blocked); err != nil {
+				return err
+			}
+			b.at = w.context.At
+			w.open[r] = b
+		}
+		b.ctl = c
+		w.put(r)
+	}
+	return nil
+}
+
+// BlockedNanos implements Output.
+func (w *Writer[T]) BlockedNanos() int64 { return w.blocked.Load() }
+
+// Records implements Output.
+func (w *Writer[T]) Records() int64 { return w.records.Load() }
+
+// holdsPointers reports whether values of T keep other objects alive, so that returned batches must be cleared.
+func holdsPointers[T any]() bool { return typeHoldsPointers(reflect.TypeFor[T]()) }
+
+func typeHoldsPointers(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint8,
+		reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr, reflect.Float32, reflect.Float64, reflect.Complex64, reflect.Complex128:
+		return false
+	case reflect.Array:
+		return t.Len() > 0 && typeHoldsPointers(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if typeHoldsPointers(t.Field(i).Type) {
+				return true
+			}
+		}
+		return false
+	}
+	return true
+}

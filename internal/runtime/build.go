@@ -1,0 +1,209 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/millrace-io/millrace/checkpoint"
+	"github.com/millrace-io/millrace/connectors"
+	"github.com/millrace-io/millrace/internal/exchange"
+	"github.com/millrace-io/millrace/operators"
+	"github.com/millrace-io/millrace/state"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+)
+
+// wire makes the queues of all tasks and the edges between them: edges[e][from][to].
+func (a *attempt) wire() {
+	a.queues = map[*chain][]*exchange.Queue{}
+	a.channels = map[*chain]int{}
+	for _, c := range a.plan.chains {
+		n := 0
+		for _, e := range c.nodes[0].Inputs {
+			n += fanIn(e)
+		}
+		a.channels[c] = n
+		a.queues[c] = make([]*exchange.Queue, c.parallelism)
+		for i := range a.queues[c] {
+			a.queues[c][i] = exchange.NewQueue(n)
+		}
+	}
+	a.edges = map[*Edge][][]any{}
+	for _, c := range a.plan.chains {
+		base := 0
+		for _, e := range c.nodes[0].Inputs {
+			a.edges[e] = a.wireEdge(e, c, base)
+			base += fanIn(e)
+		}
+	}
+}
+
+// fanIn is the number of senders that each receiver of e hears.
+func fanIn(e *Edge) int {
+	if e.Kind == Forward && e.From.Parallelism == e.To.Parallelism {
+		return 1
+	}
+	return e.From.Parallelism
+}
+
+func (a *attempt) wireEdge(e *Edge, c *chain, base int) [][]any {
+	from := make([][]any, e.From.Parallelism)
+	for s := range from {
+		if fanIn(e) == 1 && e.Kind == Forward {
+			from[s] = []any{e.Types.newEdge(a.queues[c][s], base)}
+			continue
+		}
+		from[s] = make([]any, c.parallelism)
+		for r := range from[s] {
+			from[s][r] = e.Types.newEdge(a.queues[c][r], base+s)
+		}
+	}
+	return from
+}
+
+// buildTask makes one task: its operators from the last to the first, so that each finds the push functions of those after it.
+func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
+	t := &task{
+		chain: c, subtask: subtask, ctx: a.ctx, now: a.cfg.Now, box: newMailbox(), report: a.report, uploads: &a.uploads,
+		opctx: &operators.Context{TimestampMS: connectors.NoTimestamp, Split: -1},
+		queue: a.queues[c][subtask], valve: newValve(a.channels[c]), ended: make([]bool, a.channels[c]),
+	}
+	t.mark.Store(operators.NoWatermark)
+	t.align.blocked = make([]bool, a.channels[c])
+	if a.journal != nil {
+		t.files = a.journal.Files
+	}
+	built := map[*Node]*op{}
+	for i := len(c.nodes) - 1; i >= 0; i-- {
+		o, err := a.buildOp(t, c.nodes[i], built)
+		if err != nil {
+			return nil, fmt.Errorf("step %q: %w", c.nodes[i].Label(), err)
+		}
+		built[c.nodes[i]] = o
+	}
+	for _, n := range c.nodes {
+		t.ops = append(t.ops, built[n])
+	}
+	head := t.ops[0]
+	for _, e := range c.nodes[0].Inputs {
+		for s := range a.edges[e] {
+			r := subtask
+			if fanIn(e) == 1 && e.Kind == Forward {
+				if s != subtask {
+					continue
+				}
+				r = 0
+			}
+			if err := e.Types.attach(a.edges[e][s][r], t.opctx, head.pushes[e.Input]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return t, nil
+}
+
+// buildOp makes one operator of a task; those after it in the chain are in built.
+func (a *attempt) buildOp(t *task, n *Node, built map[*Node]*op) (*op, error) {
+	o := &op{node: n}
+	main, side := a.connect(t, o, n, built)
+	cfg := operators.TaskConfig{
+		UID: n.UID, Name: n.Label(), Subtask: t.subtask, Parallelism: t.chain.parallelism, MaxParallelism: a.cfg.MaxParallelism,
+		Context: t.opctx, Now: a.cfg.Now, Attempt: a.name, Side: side,
+		Logger:        a.cfg.Logger.With(zap.String("uid", n.Label()), zap.Int("subtask", t.subtask)),
+		Metrics:       a.registerer(n.Label(), t.subtask),
+		EmitWatermark: o.forwardWatermark, EmitIdle: o.forwardIdle,
+	}
+	if a.restored != nil && n.UID != "" {
+		cfg.RestoredCheckpoint = a.restored.ID
+		cfg.RestoredCommittables = a.restore(n.UID).Committables
+	}
+	o.task = operators.NewTask(cfg)
+	if n.Source != nil {
+		d := newSourceDriver()
+		d.task, d.op, t.source = t, o, d
+		r, err := n.Source.NewReader(connectorContext(cfg), d, main)
+		d.reader = r
+		return o, err
+	}
+	pushes, err := n.Build(o.task, main)
+	if err == nil {
+		err = o.task.Err()
+	}
+	o.pushes = pushes
+	return o, err
+}
+
+// connect makes the function that emits to everything that consumes the main output of n, and one for each side output.
+func (a *attempt) connect(t *task, o *op, n *Node, built map[*Node]*op) (main any, side map[string]any) {
+	outs := map[string][]any{}
+	types := map[string]EdgeTypes{}
+	for _, e := range n.Outputs {
+		types[e.Port] = e.Types
+		if chained(e) {
+			child := built[e.To]
+			o.children = append(o.children, child)
+			outs[e.Port] = append(outs[e.Port], child.pushes[e.Input])
+			continue
+		}
+		out, send := e.Types.newWriter(writerConfig{
+			ctx: a.ctx, context: t.opctx, edges: a.edges[e][t.subtask], kind: e.Kind, maxParallelism: a.cfg.MaxParallelism,
+		})
+		o.outputs = append(o.outputs, out)
+		outs[e.Port] = append(outs[e.Port], send)
+	}
+	main, side = n.NoOutput, map[string]any{}
+	for port, fs := range outs {
+		if port == "" {
+			main = types[port].Combine(fs)
+		} else {
+			side[port] = types[port].Combine(fs)
+		}
+	}
+	return main, side
+}
+
+// registerer is where a step registers metrics of its own.
+func (a *attempt) registerer(uid string, subtask int) prometheus.Registerer {
+	return prometheus.WrapRegistererWith(prometheus.Labels{"uid": uid, "subtask": strconv.Itoa(subtask)}, a.cfg.Metrics)
+}
+
+// openState opens the keyed state of every operator and loads what the checkpoint holds for it.
+func (a *attempt) openState(ctx context.Context, t *task) error {
+	for _, o := range t.ops {
+		h := o.hooks()
+		if h.State != nil {
+			open := state.OpenOptions{UID: o.node.UID, Subtask: t.subtask, Attempt: a.name,
+				Groups: state.RangeOf(t.subtask, t.chain.parallelism, a.cfg.MaxParallelism)}
+			if err := h.State.Open(a.cfg.State, open); err != nil {
+				return failIn(o, err)
+			}
+		}
+		from := a.restore(o.node.UID)
+		if !from.Known {
+			continue
+		}
+		sub := from.Subtasks[t.subtask]
+		o.task.SetWatermark(sub.WatermarkMS)
+		if h.State != nil && len(sub.Files) > 0 {
+			if err := h.State.Restore(ctx, a.restoreFiles, sub.Files, from.DropStates); err != nil {
+				return failIn(o, err)
+			}
+		}
+		if h.RestoreRaw != nil && len(sub.Raw) > 0 {
+			if err := h.RestoreRaw(sub.Raw); err != nil {
+				return failIn(o, err)
+			}
+		}
+	}
+	return nil
+}
+
+// restore is what the checkpoint that the attempt began from holds for uid; empty when there is none.
+func (a *attempt) restore(uid string) checkpoint.OperatorRestore {
+	if a.restored == nil || uid == "" {
+		return checkpoint.OperatorRestore{}
+	}
+	r, _ := a.restored.Operator(uid)
+	return r
+}

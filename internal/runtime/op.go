@@ -1,0 +1,186 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/millrace-io/millrace/checkpoint"
+	"github.com/millrace-io/millrace/internal/exchange"
+	"github.com/millrace-io/millrace/operators"
+	"github.com/millrace-io/millrace/state"
+)
+
+// op is one operator instance within a task: its declared hooks, the operators after it in the chain and its exchanges.
+type op struct {
+	node     *Node
+	task     *operators.Task
+	pushes   []any
+	children []*op
+	outputs  []exchange.Output
+	opened   bool
+	ended    bool
+}
+
+func (o *op) hooks() *operators.Hooks { return o.task.Hooks() }
+
+// watermark passes a watermark through this operator and those after it.
+func (o *op) watermark(ms int64) error {
+	h := o.hooks()
+	if !h.OwnWatermarks {
+		if ms <= o.task.Watermark() {
+			return nil
+		}
+		o.task.SetWatermark(ms)
+	}
+	for _, f := range h.Watermark {
+		if err := f(ms); err != nil {
+			return o.fail(err)
+		}
+	}
+	if h.OwnWatermarks {
+		if ms == operators.EndOfTime {
+			return o.task.EmitWatermark(ms)
+		}
+		return nil
+	}
+	return o.forwardWatermark(ms)
+}
+
+func (o *op) forwardWatermark(ms int64) error {
+	for _, c := range o.children {
+		if err := c.watermark(ms); err != nil {
+			return err
+		}
+	}
+	return o.control(exchange.Control{Kind: exchange.Watermark, Value: ms})
+}
+
+// idle passes idleness through this operator and those after it; one that makes its own watermarks decides itself.
+func (o *op) idle(idle bool) error {
+	for _, f := range o.hooks().Idle {
+		if err := f(idle); err != nil {
+			return o.fail(err)
+		}
+	}
+	if o.hooks().OwnWatermarks {
+		return nil
+	}
+	return o.forwardIdle(idle)
+}
+
+func (o *op) forwardIdle(idle bool) error {
+	for _, c := range o.children {
+		if err := c.idle(idle); err != nil {
+			return err
+		}
+	}
+	var v int64
+	if idle {
+		v = 1
+	}
+	return o.control(exchange.Control{Kind: exchange.Idle, Value: v})
+}
+
+func (o *op) control(c exchange.Control) error {
+	for _, out := range o.outputs {
+		if err := out.Control(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// split tells the operators of a source's chain of an event of a split.
+func (o *op) split(split int, e operators.SplitEvent) error {
+	for _, f := range o.hooks().Split {
+		if err := f(split, e); err != nil {
+			return o.fail(err)
+		}
+	}
+	return nil
+}
+
+// end tells the operator that its input has ended, once.
+func (o *op) end() error {
+	if o.ended {
+		return nil
+	}
+	o.ended = true
+	for _, f := range o.hooks().End {
+		if err := f(); err != nil {
+			return o.fail(err)
+		}
+	}
+	return nil
+}
+
+func (o *op) open(ctx context.Context) error {
+	o.opened = true
+	for _, f := range o.hooks().Open {
+		if err := f(ctx); err != nil {
+			return o.fail(err)
+		}
+	}
+	return nil
+}
+
+func (o *op) close() (err error) {
+	if o.opened {
+		for _, f := range o.hooks().Close {
+			if e := f(); e != nil && err == nil {
+				err = o.fail(e)
+			}
+		}
+	}
+	if s := o.hooks().State; s != nil {
+		if e := s.Close(); e != nil && err == nil {
+			err = o.fail(e)
+		}
+	}
+	return err
+}
+
+// fail names the operator in an error that comes from one of its hooks.
+func (o *op) fail(err error) error { return failIn(o, err) }
+
+// image is what one operator contributes to a checkpoint, taken at the barrier; its keyed state is still to be written.
+type image struct {
+	o        *op
+	state    checkpoint.SubtaskState
+	keyed    state.Snapshot
+	prepared [][]byte
+}
+
+// barrier runs the operator's barrier hooks and, if the checkpoint is to be stored, copies its state.
+func (o *op) barrier(ctx context.Context, id int64, store bool) (image, error) {
+	h := o.hooks()
+	img := image{o: o}
+	for _, f := range h.Barrier {
+		if err := f(ctx, id); err != nil {
+			return img, o.fail(err)
+		}
+	}
+	if h.Committables != nil {
+		prepared, err := h.Committables(ctx, id)
+		if err != nil {
+			return img, o.fail(fmt.Errorf("prepare checkpoint %d: %w", id, err))
+		}
+		img.prepared = prepared
+	}
+	if h.SaveRaw != nil && store {
+		raw, err := h.SaveRaw()
+		if err != nil {
+			return img, o.fail(err)
+		}
+		img.state.Raw = raw
+	}
+	if h.State != nil && store {
+		snap, err := h.State.Snapshot()
+		if err != nil {
+			return img, o.fail(fmt.Errorf("snapshot for checkpoint %d: %w", id, err))
+		}
+		img.keyed = snap
+	}
+	img.state.WatermarkMS = o.task.Watermark()
+	return img, nil
+}

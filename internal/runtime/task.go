@@ -1,0 +1,401 @@
+package runtime
+
+import (
+	"context"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace-io/millrace/checkpoint"
+	"github.com/millrace-io/millrace/internal/crash"
+	"github.com/millrace-io/millrace/internal/exchange"
+	"github.com/millrace-io/millrace/operators"
+	"github.com/millrace-io/millrace/state"
+)
+
+// task is one chain of operators in one subtask. run is its goroutine; everything here belongs to it, except where noted.
+type task struct {
+	chain   *chain
+	subtask int
+	ctx     context.Context
+	opctx   *operators.Context
+	ops     []*op // parents before children; ops[0] is the head
+	source  *sourceDriver
+	now     func() time.Time
+
+	queue    *exchange.Queue
+	box      *mailbox // put from the job's goroutine
+	report   func(any)
+	files    func(id int64) state.Files // nil: nothing is stored
+	uploads  *sync.WaitGroup            // of the attempt
+	valve    *valve
+	align    alignment
+	ended    []bool
+	timers   []*op
+	wakeup   *time.Timer
+	stopped  bool // behind the barrier of a stop: nothing is processed any more
+	draining bool
+
+	// records counts the records taken by the head, and marks the watermark of the last operator; read by the metrics collector.
+	records atomic.Int64
+	mark    atomic.Int64
+}
+
+// id names the task for the coordinator.
+func (t *task) id() checkpoint.TaskID {
+	return checkpoint.TaskID{Name: t.chain.name, Subtask: t.subtask}
+}
+
+// alignment is the state of the barrier that is arriving: inputs whose barrier has come are blocked, and what they deliver is held, until
+// all have come. What is held is bounded by the credit of the blocked edges.
+type alignment struct {
+	id      int64 // 0: none
+	stop    bool
+	arrived int
+	blocked []bool
+	held    []exchange.Delivery
+}
+
+// run opens the operators and processes until the context ends or something fails. It never panics.
+func (t *task) run() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = t.panicked(v)
+		}
+	}()
+	for _, o := range t.ops {
+		if err := o.open(t.ctx); err != nil {
+			return err
+		}
+		if o.hooks().NextTimer != nil {
+			t.timers = append(t.timers, o)
+		}
+	}
+	if err := crash.At(crash.OperatorRestored); err != nil {
+		return err
+	}
+	if t.source != nil {
+		err = t.runSource()
+	} else {
+		err = t.runOperator()
+	}
+	return failIn(t.ops[0], err)
+}
+
+// close closes all operators, the first error wins. It is called after run, on the same goroutine.
+func (t *task) close() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = t.panicked(v)
+		}
+	}()
+	if t.source != nil {
+		err = t.source.close()
+	}
+	for _, o := range t.ops {
+		if e := o.close(); e != nil && err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+func (t *task) runOperator() error {
+	for {
+		d := t.unhold()
+		if d == nil {
+			select {
+			case d = <-t.queue.C:
+			default:
+				if err := t.dry(); err != nil {
+					return err
+				}
+				var err error
+				if d, err = t.wait(t.queue.C, nil); err != nil {
+					return err
+				}
+			}
+		}
+		if d != nil {
+			if err := t.take(d); err != nil {
+				return err
+			}
+		}
+		if err := t.ctx.Err(); err != nil {
+			return context.Cause(t.ctx)
+		}
+		for _, l := range t.box.take() {
+			if c, ok := l.(completedLetter); ok {
+				t.completed(c.id)
+			}
+		}
+		if err := t.fireTimers(); err != nil {
+			return err
+		}
+	}
+}
+
+// wait blocks until there is something to do: a delivery, a token of the reader, a letter, a timer.
+func (t *task) wait(in <-chan exchange.Delivery, reader <-chan struct{}) (exchange.Delivery, error) {
+	var timer <-chan time.Time
+	if due, ok := t.nextTimer(); ok {
+		delay := max(0, due-t.now().UnixMilli())
+		d := time.Duration(min(delay, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+		if t.wakeup == nil {
+			t.wakeup = time.NewTimer(d)
+		} else {
+			t.wakeup.Reset(d)
+		}
+		timer = t.wakeup.C
+		defer t.wakeup.Stop()
+	}
+	select {
+	case d := <-in:
+		return d, nil
+	case <-reader:
+	case <-t.box.wake:
+	case <-timer:
+	case <-t.ctx.Done():
+		return nil, context.Cause(t.ctx)
+	}
+	return nil, nil
+}
+
+// take processes one delivery: its records, then its control element.
+func (t *task) take(d exchange.Delivery) error {
+	ch := d.Channel()
+	if t.align.blocked[ch] {
+		t.align.held = append(t.align.held, d)
+		return nil
+	}
+	if n := d.Len(); n > 0 {
+		t.records.Add(int64(n))
+		if err := d.Deliver(); err != nil {
+			return err
+		}
+	}
+	c := d.Control()
+	d.Release()
+	switch c.Kind {
+	case exchange.None:
+		return nil
+	case exchange.Watermark:
+		if ms, ok := t.valve.watermark(ch, c.Value); ok {
+			return t.watermark(ms)
+		}
+		return nil
+	case exchange.Idle:
+		return t.inputIdle(ch, c.Value == 1)
+	case exchange.Barrier, exchange.BarrierStop:
+		return t.barrierFrom(ch, c.Value, c.Kind == exchange.BarrierStop)
+	default:
+		return t.endFrom(ch)
+	}
+}
+
+func (t *task) watermark(ms int64) error {
+	if err := t.ops[0].watermark(ms); err != nil {
+		return err
+	}
+	t.mark.Store(t.ops[len(t.ops)-1].task.Watermark())
+	return nil
+}
+
+func (t *task) inputIdle(ch int, idle bool) error {
+	ms, ok, changed := t.valve.setIdle(ch, idle)
+	if ok {
+		if err := t.watermark(ms); err != nil {
+			return err
+		}
+	}
+	if changed {
+		return t.ops[0].idle(idle)
+	}
+	return nil
+}
+
+// unhold returns the oldest held delivery of an input that is not blocked, nil if there is none.
+func (t *task) unhold() exchange.Delivery {
+	for i, d := range t.align.held {
+		if !t.align.blocked[d.Channel()] {
+			t.align.held = append(t.align.held[:i], t.align.held[i+1:]...)
+			return d
+		}
+	}
+	return nil
+}
+
+// barrierFrom takes the barrier of one input, and the checkpoint itself once all inputs have sent theirs.
+func (t *task) barrierFrom(ch int, id int64, stop bool) error {
+	a := &t.align
+	if a.id == 0 {
+		a.id, a.stop = id, stop
+		if err := crash.At(crash.OperatorFirstBarrier); err != nil {
+			return err
+		}
+	}
+	a.blocked[ch] = true
+	if a.arrived++; a.arrived < len(a.blocked) {
+		return nil
+	}
+	clear(a.blocked)
+	a.id, a.arrived = 0, 0
+	return t.checkpoint(id, stop)
+}
+
+// endFrom takes the end of one input; when all have ended, the operators drain and the coordinator is told. The task stays: the final
+// checkpoint passes through it like any other.
+func (t *task) endFrom(ch int) error {
+	if t.ended[ch] {
+		return nil
+	}
+	t.ended[ch] = true
+	for _, e := range t.ended {
+		if !e {
+			return nil
+		}
+	}
+	return t.end()
+}
+
+// end drains the operators and passes the end on. Their last watermark, EndOfTime, has come before it.
+func (t *task) end() error {
+	for _, o := range t.ops {
+		if err := o.end(); err != nil {
+			return err
+		}
+	}
+	for _, o := range t.ops {
+		if err := o.control(exchange.Control{Kind: exchange.End}); err != nil {
+			return err
+		}
+	}
+	t.report(endedEvent{t.id()})
+	return nil
+}
+
+// dry is called when the input has run dry: what waits for company is sent.
+func (t *task) dry() error {
+	for _, o := range t.ops {
+		for _, f := range o.hooks().Dry {
+			if err := f(); err != nil {
+				return o.fail(err)
+			}
+		}
+		for _, out := range o.outputs {
+			if err := out.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// nextTimer is the earliest processing-time timer of the chain.
+func (t *task) nextTimer() (due int64, ok bool) {
+	if t.stopped {
+		return 0, false
+	}
+	for _, o := range t.timers {
+		if ms, has := o.hooks().NextTimer(); has && (!ok || ms < due) {
+			due, ok = ms, true
+		}
+	}
+	return due, ok
+}
+
+// fireTimers fires the processing-time timers that are due.
+func (t *task) fireTimers() error {
+	if len(t.timers) == 0 || t.stopped {
+		return nil
+	}
+	now := t.now().UnixMilli()
+	for _, o := range t.timers {
+		if ms, ok := o.hooks().NextTimer(); ok && ms <= now {
+			if err := o.hooks().FireTimers(now); err != nil {
+				return o.fail(err)
+			}
+		}
+	}
+	return nil
+}
+
+func (t *task) completed(id int64) {
+	if t.source != nil {
+		t.source.reader.CheckpointCompleted(id)
+	}
+	for _, o := range t.ops {
+		for _, f := range o.hooks().Completed {
+			f(id)
+		}
+	}
+}
+
+// checkpoint takes the task's part of checkpoint id: hooks and copies of the state in the order of the chain, then the barrier to every output;
+// the copies are written by another goroutine while the task goes on.
+func (t *task) checkpoint(id int64, stop bool) error {
+	if err := crash.At(crash.OperatorAligned); err != nil {
+		return err
+	}
+	images := make([]image, 0, len(t.ops))
+	for _, o := range t.ops {
+		img, err := o.barrier(t.ctx, id, t.files != nil)
+		if err != nil {
+			return err
+		}
+		images = append(images, img)
+	}
+	if t.source != nil {
+		if err := t.source.snapshot(&images[0].state); err != nil {
+			return err
+		}
+	}
+	kind := exchange.Barrier
+	if stop {
+		kind = exchange.BarrierStop
+		t.stopped = true
+	}
+	for _, o := range t.ops {
+		if err := o.control(exchange.Control{Kind: kind, Value: id}); err != nil {
+			return err
+		}
+	}
+	if err := crash.At(crash.OperatorSnapshot); err != nil {
+		return err
+	}
+	t.uploads.Go(func() { t.upload(id, images) })
+	return nil
+}
+
+// upload writes the images and acknowledges. It runs beside the task.
+func (t *task) upload(id int64, images []image) {
+	start := time.Now()
+	ack := ackEvent{id: id, task: t.id()}
+	for _, img := range images {
+		uid := img.o.node.UID
+		if img.keyed != nil {
+			img.state.Groups = state.RangeOf(t.subtask, t.chain.parallelism, img.o.task.Config().MaxParallelism)
+			files, err := img.keyed.Write(t.ctx, t.files(id))
+			img.keyed.Release()
+			if err != nil && ack.err == nil {
+				ack.err = failIn(img.o, err)
+			}
+			img.state.Files = files
+			for _, f := range files {
+				ack.bytes += f.Size
+			}
+		}
+		if uid != "" {
+			ack.snapshots = append(ack.snapshots, checkpoint.SubtaskSnapshot{UID: uid, Subtask: t.subtask, State: img.state, Committables: img.prepared})
+		}
+	}
+	ack.took = time.Since(start)
+	if err := crash.At(crash.OperatorUploaded); err != nil && ack.err == nil {
+		ack.err = err
+	}
+	t.report(ack)
+	if err := crash.At(crash.OperatorAcked); err != nil {
+		t.report(failedEvent{err})
+	}
+}

@@ -1,0 +1,221 @@
+package operators
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/millrace-io/millrace/connectors"
+	"github.com/millrace-io/millrace/internal/crash"
+	"github.com/millrace-io/millrace/serde"
+	"github.com/millrace-io/millrace/state"
+)
+
+// Keyed is the builder of a keyed operator: it declares state, timers and functions. The build function runs once when the graph is
+// checked and once per subtask, so variables of its body belong to one subtask.
+type Keyed[K comparable, In, Out any] struct {
+	t        *Task
+	s        *state.Keyed[K]
+	timers   *state.Timers[K]
+	ctx      *Ctx[K, Out]
+	onRecord func(*Ctx[K, Out], In) error
+	onEvent  func(*Ctx[K, Out], time.Time) error
+	onProc   func(*Ctx[K, Out], time.Time) error
+}
+
+// Ctx is what a keyed function sees of the current record or timer. It is valid during the call only.
+type Ctx[K comparable, Out any] struct {
+	t      *Task
+	key    K
+	emit   func(Out) error
+	timers *state.Timers[K]
+	// failed is the first error of Emit or a side output: such an error fails the task even where the function's own errors
+	// become dead letters.
+	failed error
+}
+
+// Value declares a state that holds one value of T per key.
+func (b *Keyed[K, In, Out]) Value[T any](name string, opts ...state.Option) *state.Value[T] {
+	return b.s.Value[T](name, opts...)
+}
+
+// List declares a state that holds a list of T per key.
+func (b *Keyed[K, In, Out]) List[T any](name string, opts ...state.Option) *state.List[T] {
+	return b.s.List[T](name, opts...)
+}
+
+// Map declares a state that holds a map from MK to MV per key.
+func (b *Keyed[K, In, Out]) Map[MK comparable, MV any](name string, opts ...state.Option) *state.Map[MK, MV] {
+	return b.s.Map[MK, MV](name, opts...)
+}
+
+// Reducing declares a state that combines what is added by reduce, per key.
+func (b *Keyed[K, In, Out]) Reducing[T any](name string, reduce func(a, b T) T, opts ...state.Option) *state.Reducing[T] {
+	b.t.UserFuncs(reduce)
+	return b.s.Reducing(name, reduce, opts...)
+}
+
+// Aggregating declares a state that folds what is added into an accumulator, per key.
+func (b *Keyed[K, In, Out]) Aggregating[A, Acc, R any](name string, agg state.Aggregate[A, Acc, R], opts ...state.Option) *state.Aggregating[A, R] {
+	return b.s.Aggregating(name, agg, opts...)
+}
+
+// Side declares a side output and returns the function that emits to it.
+func (b *Keyed[K, In, Out]) Side[S any](tag Tag[S]) func(S) error {
+	out := SideOutput(b.t, tag)
+	ctx := b.ctx
+	return func(v S) error { return ctx.note(out(v)) }
+}
+
+// OnRecord declares the function that takes each record.
+func (b *Keyed[K, In, Out]) OnRecord(f func(c *Ctx[K, Out], v In) error) {
+	b.onRecord = f
+	b.t.UserFuncs(f)
+}
+
+// OnTimer declares the function that is called when an event-time timer fires: the watermark has reached at.
+func (b *Keyed[K, In, Out]) OnTimer(f func(c *Ctx[K, Out], at time.Time) error) {
+	b.onEvent = f
+	b.t.UserFuncs(f)
+}
+
+// OnProcessingTimer declares the function that is called when a processing-time timer fires: the wall clock has reached at.
+func (b *Keyed[K, In, Out]) OnProcessingTimer(f func(c *Ctx[K, Out], at time.Time) error) {
+	b.onProc = f
+	b.t.UserFuncs(f)
+}
+
+// OnOpen declares f to be called once before the first record, with a context that ends with the task.
+func (b *Keyed[K, In, Out]) OnOpen(f func(ctx context.Context) error) { b.t.OnOpen(f) }
+
+// OnClose declares f to be called once when the task ends.
+func (b *Keyed[K, In, Out]) OnClose(f func() error) { b.t.OnClose(f) }
+
+// Task is the operator's task, for what the builder does not offer.
+func (b *Keyed[K, In, Out]) Task() *Task { return b.t }
+
+// Key is the current key.
+func (c *Ctx[K, Out]) Key() K { return c.key }
+
+// Emit passes v on with the timestamp of the current record or timer.
+func (c *Ctx[K, Out]) Emit(v Out) error { return c.note(c.emit(v)) }
+
+// Timestamp is the event time of the current record or timer; the zero time if the record has none.
+func (c *Ctx[K, Out]) Timestamp() time.Time {
+	ms := c.t.Context().TimestampMS
+	if ms == connectors.NoTimestamp {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+// TimestampMS is Timestamp in Unix ms, or connectors.NoTimestamp.
+func (c *Ctx[K, Out]) TimestampMS() int64 { return c.t.Context().TimestampMS }
+
+// WatermarkMS is the current watermark, Unix ms, or NoWatermark.
+func (c *Ctx[K, Out]) WatermarkMS() int64 { return c.t.Watermark() }
+
+// Now is the wall clock (processing time).
+func (c *Ctx[K, Out]) Now() time.Time { return c.t.Now() }
+
+// TimerAt registers an event-time timer for the current key, at at in whole milliseconds. The same time twice is one timer; one
+// that the watermark has passed fires with the next watermark.
+func (c *Ctx[K, Out]) TimerAt(at time.Time) { c.timers.Register(state.EventTime, at.UnixMilli()) }
+
+// DeleteTimer deletes the event-time timer of the current key at at, if there is one.
+func (c *Ctx[K, Out]) DeleteTimer(at time.Time) { c.timers.Delete(state.EventTime, at.UnixMilli()) }
+
+// ProcessingTimerAt registers a processing-time timer for the current key.
+func (c *Ctx[K, Out]) ProcessingTimerAt(at time.Time) {
+	c.timers.Register(state.ProcessingTime, at.UnixMilli())
+}
+
+// DeleteProcessingTimer deletes the processing-time timer of the current key at at, if there is one.
+func (c *Ctx[K, Out]) DeleteProcessingTimer(at time.Time) {
+	c.timers.Delete(state.ProcessingTime, at.UnixMilli())
+}
+
+func (c *Ctx[K, Out]) note(err error) error {
+	if err != nil && c.failed == nil {
+		c.failed = err
+	}
+	return err
+}
+
+// Process is the general keyed operator: build declares state, timers and functions on the builder. codec encodes keys; nil takes the
+// one that package serde derives. The input must be partitioned by key; state and timers belong to the current record's key. When the record function fails, the task fails, unless the graph consumes the
+// step's dead letters: then the record goes there, and what the function had changed in state before it failed stays.
+func Process[K comparable, In, Out any](key func(In) K, codec serde.Serde[K], build func(*Keyed[K, In, Out])) Stage[In, Out] {
+	return func(t *Task, emit func(Out) error) (func(In) error, error) {
+		s := state.NewKeyed(codec, state.Config{MaxParallelism: t.cfg.MaxParallelism, Now: t.cfg.Now})
+		timers := s.Timers("timers")
+		ctx := &Ctx[K, Out]{t: t, emit: emit, timers: timers}
+		b := &Keyed[K, In, Out]{t: t, s: s, timers: timers, ctx: ctx}
+		build(b)
+		if b.onRecord == nil {
+			return nil, errors.New("declares no OnRecord; a keyed function without it takes no records")
+		}
+		if err := s.Err(); err != nil {
+			return nil, err
+		}
+		t.UseState(s)
+		t.UserFuncs(key)
+		b.hookTimers()
+		return b.push(key), nil
+	}
+}
+
+func (b *Keyed[K, In, Out]) push(key func(In) K) func(In) error {
+	t, s, ctx, onRecord := b.t, b.s, b.ctx, b.onRecord
+	c := t.Context()
+	return func(v In) error {
+		ctx.key = key(v)
+		s.SetCurrent(ctx.key, c.KeyHash)
+		if err := onRecord(ctx, v); err != nil {
+			if ctx.failed != nil || isStateError(err) {
+				return err
+			}
+			return Refuse(t, v, err)
+		}
+		return nil
+	}
+}
+
+func (b *Keyed[K, In, Out]) hookTimers() {
+	b.t.OnWatermark(func(ms int64) error { return b.fire(state.EventTime, ms, b.onEvent) })
+	b.t.UseTimers(
+		func() (int64, bool) { return b.timers.Next(state.ProcessingTime) },
+		func(nowMS int64) error { return b.fire(state.ProcessingTime, nowMS, b.onProc) })
+}
+
+// fire calls f for each timer that is due, also for those that f itself registers in the past.
+func (b *Keyed[K, In, Out]) fire(d state.Domain, upToMS int64, f func(*Ctx[K, Out], time.Time) error) error {
+	c := b.t.Context()
+	for {
+		key, hash, ts, ok := b.timers.PopDue(d, upToMS)
+		if !ok {
+			return nil
+		}
+		if f == nil {
+			continue
+		}
+		b.ctx.key = key
+		b.s.SetCurrent(key, hash)
+		c.TimestampMS, c.KeyHash = ts, hash
+		if d == state.ProcessingTime {
+			c.TimestampMS = connectors.NoTimestamp
+		}
+		if err := f(b.ctx, time.UnixMilli(ts)); err != nil {
+			return err
+		}
+		if err := crash.At(crash.OperatorTimer); err != nil {
+			return err
+		}
+	}
+}
+
+// isStateError reports whether err comes from the state backend and not from the user's own code.
+func isStateError(err error) bool {
+	var e *state.Error
+	return errors.As(err, &e)
+}
