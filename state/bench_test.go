@@ -1,0 +1,99 @@
+package state_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/millrace-io/millrace/serde"
+	"github.com/millrace-io/millrace/state"
+	"github.com/millrace-io/millrace/state/memstate"
+)
+
+func open[K comparable](tb testing.TB, s *state.Keyed[K], b state.Backend) {
+	tb.Helper()
+	if err := s.Open(b, state.OpenOptions{UID: "op", Groups: state.GroupRange{End: state.DefaultMaxParallelism}, Attempt: "1"}); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+}
+
+func benchmarkCount[K comparable](b *testing.B, keys []K) {
+	codec := serde.MustFor[K]()
+	hash := serde.HashOf(codec)
+	s := state.NewKeyed(codec, state.Config{})
+	count := s.Value[int64]("count")
+	open(b, s, memstate.New())
+	hashes := make([]uint64, len(keys))
+	for i, k := range keys {
+		hashes[i] = hash(k)
+		s.SetCurrent(k, hashes[i])
+		if err := count.Set(0); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	i := 0
+	for b.Loop() {
+		i = (i*5 + 7919) % len(keys)
+		s.SetCurrent(keys[i], hashes[i])
+		n, err := count.Get()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := count.Set(n + 1); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkKeyedCount is one read-modify-write of a counter, 100 000 keys in random order, without hashing and exchange.
+func BenchmarkKeyedCount(b *testing.B) {
+	const n = 100_000
+	b.Run("int64", func(b *testing.B) {
+		keys := make([]int64, n)
+		for i := range keys {
+			keys[i] = int64(i)
+		}
+		benchmarkCount(b, keys)
+	})
+	b.Run("string", func(b *testing.B) {
+		keys := make([]string, n)
+		for i := range keys {
+			keys[i] = fmt.Sprintf("customer-%012d", i)
+		}
+		benchmarkCount(b, keys)
+	})
+}
+
+// BenchmarkTimers is one registration with its firing: 100 000 keys, about 100 000 timers pending, up to 200 s ahead.
+func BenchmarkTimers(b *testing.B) {
+	codec := serde.MustFor[int64]()
+	hash := serde.HashOf(codec)
+	s := state.NewKeyed(codec, state.Config{})
+	timers := s.Timers("timers")
+	open(b, s, memstate.New())
+	b.ReportAllocs()
+	var now, fired int64
+	x := uint64(1)
+	for i := 0; b.Loop(); i++ {
+		x = x*6364136223846793005 + 1442695040888963407
+		k := int64(x>>33) % 100_000
+		s.SetCurrent(k, hash(k))
+		timers.Register(state.EventTime, now+int64(x>>20)%200_000)
+		if i%10 == 9 {
+			now += 20
+			for {
+				if _, _, _, ok := timers.PopDue(state.EventTime, now); !ok {
+					break
+				}
+				fired++
+			}
+		}
+	}
+	b.ReportMetric(float64(fired)/float64(b.N), "fired/op")
+}

@@ -1,0 +1,442 @@
+package state
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"slices"
+)
+
+// Above a Store the decoded tables are a bounded write-back cache. A slot knows whether its value differs from the store's
+// (metaDirty), whether the key is known to be absent (metaAbsent), and whether the store is known to hold nothing (metaFresh).
+// Room is made one key group at a time by second chance: a sweep drops the slots that nobody used since the last one.
+
+// above is the part of Keyed that deals with the store beneath.
+type above struct {
+	uid     string
+	subtask int
+
+	store  Store
+	budget int64        // bytes, of all decoded tables
+	hand   int          // which group of which state makes room next
+	sweeps uint         // accesses to states with TTL
+	cursor []byte       // where the TTL sweep of the store goes on
+	out    *storeWriter // of evictions
+	addr   []byte
+	buf    []byte
+}
+
+// cached is what the cache needs of one state.
+type cached[K comparable] interface {
+	ident() int
+	// resolve makes values written under schema readable by load and recode.
+	resolve(schema string) error
+	// writeBack writes every change to w and marks it as written.
+	writeBack(w *storeWriter) error
+	// evict drops what was not used lately of one group (relative), writing changes to w first.
+	evict(group int, w *storeWriter) error
+	// memory is the estimated size of the decoded table in bytes.
+	memory() int64
+}
+
+func (c *cells[K, V]) ident() int       { return c.id }
+func (t *objects[K, O]) ident() int     { return t.id }
+func (m *timerMember[K]) ident() int    { return m.id }
+func (m *timerMember[K]) memory() int64 { return 0 }
+
+func (m *timerMember[K]) writeBack(*storeWriter) error  { return nil }
+func (m *timerMember[K]) evict(int, *storeWriter) error { return nil }
+
+// sizes estimates the memory of a decoded table.
+type sizes struct {
+	slotBytes int64 // of one slot
+	elemBytes int64 // of one element of an object
+	capacity  int64 // slots
+	elems     int64
+	variable  bool
+	extra     int64 // bytes beyond elemBytes of one element, a moving average of twice the encoded length
+	sets      uint
+}
+
+func (s *sizes) init(slotBytes, elemBytes int64, variable bool) {
+	*s = sizes{slotBytes: slotBytes, elemBytes: elemBytes, variable: variable}
+}
+
+func (s *sizes) memory() int64 { return s.capacity*s.slotBytes + s.elems*(s.elemBytes+s.extra) }
+
+// observe learns from the length of one encoded value.
+func (s *sizes) observe(encoded int) {
+	if s.variable {
+		s.extra += (2*int64(encoded) - s.extra) / 16
+	}
+}
+
+// measured reports whether a value that is set now should be encoded just to learn its size.
+func (s *sizes) measured() bool {
+	if !s.variable {
+		return false
+	}
+	s.sets++
+	return s.sets&63 == 1
+}
+
+// storeWriter collects changes and applies them in sorted groups.
+type storeWriter struct {
+	store   Store
+	run     run
+	changes []Change
+}
+
+// writerBytes is how much a storeWriter collects before it applies.
+const writerBytes = 1 << 20
+
+// begin starts an entry: the caller appends the address to what it returns.
+func (w *storeWriter) begin() []byte { return w.run.buf }
+
+// set ends an entry whose address is buf[len(begin()):mid] and whose value follows.
+func (w *storeWriter) set(buf []byte, mid int) error {
+	return w.end(buf, mid, runEntry{start: len(w.run.buf), mid: mid, end: len(buf)})
+}
+
+// remove ends an entry that is to be deleted.
+func (w *storeWriter) remove(buf []byte) error {
+	return w.end(buf, len(buf), runEntry{start: len(w.run.buf), mid: len(buf), end: -1})
+}
+
+func (w *storeWriter) end(buf []byte, mid int, e runEntry) error {
+	w.run.buf = buf
+	w.run.entries = append(w.run.entries, e)
+	if len(buf) < writerBytes {
+		return nil
+	}
+	return w.flush()
+}
+
+func (w *storeWriter) flush() error {
+	if len(w.run.entries) == 0 {
+		return nil
+	}
+	w.run.sort()
+	w.changes = w.changes[:0]
+	for _, e := range w.run.entries {
+		c := Change{Kind: ChangeDelete, Key: w.run.address(e)}
+		if e.end >= 0 {
+			c.Kind, c.Value = ChangeSet, w.run.value(e)
+		}
+		w.changes = append(w.changes, c)
+	}
+	w.run.buf, w.run.entries = w.run.buf[:0], w.run.entries[:0]
+	return w.store.Apply(w.changes)
+}
+
+// A value in a store is flags (1: expires), hash (8 bytes), [uvarint expiry in Unix ms], the encoded value.
+
+func appendValueHead(dst []byte, hash uint64, expiresMS int64) []byte {
+	if expiresMS == 0 {
+		return binary.BigEndian.AppendUint64(append(dst, 0), hash)
+	}
+	dst = binary.BigEndian.AppendUint64(append(dst, 1), hash)
+	return binary.AppendUvarint(dst, uint64(expiresMS))
+}
+
+func cutValueHead(src []byte) (hash uint64, expiresMS int64, value []byte, err error) {
+	if len(src) < 9 || src[0] > 1 {
+		return 0, 0, nil, errCorrupt
+	}
+	hash, value = binary.BigEndian.Uint64(src[1:]), src[9:]
+	if src[0] == 1 {
+		x, n := binary.Uvarint(value)
+		if n <= 0 {
+			return 0, 0, nil, errCorrupt
+		}
+		expiresMS, value = int64(x), value[n:]
+	}
+	return hash, expiresMS, value, nil
+}
+
+// address is the address of the current key in a state, valid until the next call.
+func (s *Keyed[K]) address(state int) ([]byte, error) {
+	var err error
+	s.addr, err = s.appendAddress(s.addr[:0], s.groups.Start+s.group, state, s.key)
+	return s.addr, err
+}
+
+// deleteAll deletes every entry of the current key in a state.
+func (s *Keyed[K]) deleteAll(state int) error {
+	lo, err := s.address(state)
+	if err != nil {
+		return err
+	}
+	return s.store.Apply([]Change{{Kind: ChangeDeleteRange, Key: lo, End: after(nil, lo)}})
+}
+
+// makeRoom evicts until the decoded tables are within the budget. No slot or object that is not pinned may be held across it.
+func (s *Keyed[K]) makeRoom() error {
+	if s.store == nil {
+		return nil
+	}
+	size := s.memory()
+	if size <= s.budget {
+		return nil
+	}
+	if s.out == nil {
+		s.out = &storeWriter{store: s.store}
+	}
+	// Four rounds bring every reference count to zero; what is left then is pinned.
+	for n := 4 * len(s.members) * int(s.span); n > 0 && size > s.budget-s.budget/8; n-- {
+		s.hand = (s.hand + 1) % (len(s.members) * int(s.span))
+		m := s.members[s.hand%len(s.members)]
+		size -= m.memory()
+		if err := m.evict(s.hand/len(s.members), s.out); err != nil {
+			return err
+		}
+		size += m.memory()
+	}
+	return s.out.flush()
+}
+
+func (s *Keyed[K]) memory() (n int64) {
+	for _, m := range s.members {
+		n += m.memory()
+	}
+	return n
+}
+
+// evictSlots keeps the slots of g for which keep is true, in an array that fits.
+func (t *table[K, V]) evictSlots(g *group[K, V], size *sizes, keep func(s *slot[K, V]) (bool, error)) error {
+	old := g.slots
+	if g.used == 0 {
+		return nil
+	}
+	kept := 0
+	for i := range old {
+		if old[i].meta == 0 {
+			continue
+		}
+		ok, err := keep(&old[i])
+		if err != nil {
+			return err
+		}
+		if ok {
+			kept++
+		} else {
+			old[i] = slot[K, V]{}
+		}
+	}
+	if kept == g.used {
+		return nil
+	}
+	capacity := 0
+	if kept > 0 {
+		capacity = max(minCapacity, 1<<bits.Len(uint(kept+kept/3)))
+	}
+	size.capacity += int64(capacity - len(old))
+	g.slots, g.used = nil, kept
+	if capacity > 0 {
+		g.slots = old
+		g.resize(capacity)
+	}
+	t.reset()
+	return nil
+}
+
+func (c *cells[K, V]) evict(group int, w *storeWriter) error {
+	g := &c.groups[group]
+	return c.evictSlots(g, &c.sizes, func(s *slot[K, V]) (bool, error) {
+		if s.meta&metaRef != 0 {
+			s.meta -= metaRef1
+			return true, nil
+		}
+		c.elems--
+		return false, c.writeSlot(g, s, c.k.groups.Start+group, w)
+	})
+}
+
+// writeSlot writes s if it is dirty.
+func (c *cells[K, V]) writeSlot(g *group[K, V], s *slot[K, V], group int, w *storeWriter) error {
+	if s.meta&metaDirty == 0 {
+		return nil
+	}
+	g.dirty--
+	buf, err := c.k.appendAddress(w.begin(), group, c.id, s.key)
+	if err != nil {
+		return err
+	}
+	if s.meta&metaAbsent != 0 {
+		s.meta = s.meta&^metaDirty | metaFresh
+		return w.remove(buf)
+	}
+	s.meta &^= metaDirty | metaFresh
+	mid := len(buf)
+	buf = appendValueHead(buf, s.hash, int64(s.meta>>metaExpiry))
+	head := len(buf)
+	if buf, err = c.codec.Append(buf, s.val); err != nil {
+		return err
+	}
+	c.observe(len(buf) - head)
+	return w.set(buf, mid)
+}
+
+func (c *cells[K, V]) writeBack(w *storeWriter) error {
+	for i := range c.groups {
+		g := &c.groups[i]
+		if g.dirty == 0 {
+			continue
+		}
+		for j := range g.slots {
+			if err := c.writeSlot(g, &g.slots[j], c.k.groups.Start+i, w); err != nil {
+				return c.desc.failed("write back", err)
+			}
+		}
+	}
+	return nil
+}
+
+// fetch reads the current key's value from the store into a new slot.
+func (c *cells[K, V]) fetch() (*slot[K, V], error) {
+	k := c.k
+	at, err := k.address(c.id)
+	if err != nil {
+		return nil, c.desc.failed("read", err)
+	}
+	var ok bool
+	if k.buf, ok, err = k.store.Get(k.buf[:0], at); err != nil {
+		return nil, c.desc.failed("read", err)
+	}
+	var v V
+	meta := uint64(metaAbsent | metaFresh)
+	if ok {
+		_, expires, value, err := cutValueHead(k.buf)
+		if err == nil {
+			err = c.codec.Decode(value, &v)
+		}
+		if err != nil {
+			return nil, c.desc.failed("decode", err)
+		}
+		c.observe(len(value))
+		meta = uint64(expires) << metaExpiry
+	}
+	s, err := c.add()
+	if err != nil {
+		return nil, err
+	}
+	s.val = v
+	s.meta |= meta
+	return s, nil
+}
+
+// sweepEvery and sweepScan: one in sweepEvery accesses to states with TTL looks at the next sweepScan entries of the store.
+const (
+	sweepEvery = 256
+	sweepScan  = 64
+)
+
+// sweepStore deletes some expired entries from the store. That the cache may hold them too does no harm: a clean copy has
+// expired as well, and a dirty one is written again.
+func (s *Keyed[K]) sweepStore() error {
+	s.sweeps++
+	if s.store == nil || s.sweeps%sweepEvery != 0 {
+		return nil
+	}
+	now := s.nowMS()
+	var gone []Change
+	n := 0
+	lo := slices.Clone(s.cursor)
+	hi := appendHead(nil, s.groups.End, 0)
+	s.cursor = s.cursor[:0]
+	err := s.store.Scan(lo, hi, func(key, value []byte) (bool, error) {
+		if n++; n > sweepScan {
+			s.cursor = append(s.cursor, key...)
+			return false, nil
+		}
+		_, expires, _, err := cutValueHead(value)
+		if err != nil {
+			return false, err
+		}
+		if expires != 0 && expires <= now {
+			gone = append(gone, Change{Kind: ChangeDelete, Key: bytes.Clone(key)})
+		}
+		return true, nil
+	})
+	if err == nil && len(gone) > 0 {
+		err = s.store.Apply(gone)
+	}
+	return err
+}
+
+// storeImage fills im with an image of the store after everything was written back.
+func (s *Keyed[K]) storeImage(im *image, nowMS int64) error {
+	w := &storeWriter{store: s.store}
+	for _, m := range s.members {
+		if err := m.writeBack(w); err != nil {
+			return err
+		}
+	}
+	if err := w.flush(); err != nil {
+		return fmt.Errorf("state: write back operator %q subtask %d: %w", s.uid, s.subtask, err)
+	}
+	var err error
+	if im.store, err = s.store.Snapshot(); err != nil {
+		return fmt.Errorf("state: snapshot the store of operator %q subtask %d: %w", s.uid, s.subtask, err)
+	}
+	for i, m := range s.members {
+		if m.descriptor().Kind == KindTimers {
+			im.members = append(im.members, m.freeze(nowMS))
+		} else {
+			im.members = append(im.members, &storeMember{store: im.store, id: i, nowMS: nowMS})
+		}
+	}
+	return nil
+}
+
+// storeMember is the image of one state that lives in a store.
+type storeMember struct {
+	store StoreSnapshot
+	id    int
+	nowMS int64
+}
+
+func (m *storeMember) bounds(group int) (lo, hi []byte) {
+	lo = appendHead(nil, group, m.id)
+	return lo, after(nil, lo)
+}
+
+func (m *storeMember) occupied(group int) (bool, error) {
+	lo, hi := m.bounds(group)
+	found := false
+	err := m.store.Scan(lo, hi, func(_, _ []byte) (bool, error) {
+		found = true
+		return false, nil
+	})
+	return found, err
+}
+
+func (m *storeMember) emit(group int, out *fileWriter) error {
+	lo, hi := m.bounds(group)
+	return m.store.Scan(lo, hi, func(key, value []byte) (bool, error) {
+		hash, expires, value, err := cutValueHead(value)
+		if err != nil {
+			return false, fmt.Errorf("state: entry %x of the store: %w", key, err)
+		}
+		if expires != 0 && expires <= m.nowMS {
+			return true, nil
+		}
+		return true, out.add(key, hash, expires, value)
+	})
+}
+
+func (m *storeMember) release() {}
+
+// takeToStore writes an entry of a snapshot into the store.
+func (s *Keyed[K]) takeToStore(w *storeWriter, m member[K], e *loaded[K]) error {
+	value, err := m.recode(e)
+	if err != nil || value == nil {
+		return err
+	}
+	buf := appendHead(w.begin(), e.Group, m.ident())
+	buf = appendEscaped(buf, e.Key)
+	buf = append(buf, e.Sub...)
+	mid := len(buf)
+	return w.set(append(buf, value...), mid)
+}

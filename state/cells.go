@@ -1,0 +1,253 @@
+package state
+
+import (
+	"fmt"
+	"strings"
+)
+
+// cells is a state with one value for each key: value, reducing and aggregating states.
+type cells[K comparable, V any] struct {
+	table[K, V]
+	k      *Keyed[K]
+	id     int
+	desc   Descriptor
+	ttlMS  int64
+	onRead bool
+	byRef  bool // V holds references, so an image must be encoded before anybody may touch the value again
+	simple bool // no TTL, no references, no store: the short path
+	resolver[V]
+	sizes
+}
+
+func missing(kind Kind, name, what string) error {
+	return fmt.Errorf("state: %s state %q has no %s", kind, name, what)
+}
+
+func compareStrings(a, b string) int { return strings.Compare(a, b) }
+
+func (c *cells[K, V]) descriptor() Descriptor { return c.desc }
+
+func (c *cells[K, V]) open() {
+	c.groups = make([]group[K, V], c.k.span)
+	c.byRef = holdsReferences[V]()
+	c.simple = c.ttlMS == 0 && !c.byRef && c.k.store == nil
+	c.sizes.init(sizeOf[slot[K, V]](), 0, !fixedSize[V]() || !fixedSize[K]())
+}
+
+// lookup is the slot of the current key in the decoded table, or nil.
+func (c *cells[K, V]) lookup() *slot[K, V] {
+	k := c.k
+	if c.gen == k.gen {
+		return c.cur
+	}
+	g := &c.groups[k.group]
+	s := g.find(k.hash, k.key)
+	c.g, c.cur, c.gen = g, s, k.gen
+	return s
+}
+
+func (c *cells[K, V]) get() (v V, ok bool, err error) {
+	if c.simple {
+		if s := c.lookup(); s != nil {
+			return s.val, true, nil
+		}
+		return v, false, nil
+	}
+	return c.getSlow()
+}
+
+func (c *cells[K, V]) set(v V) error {
+	if c.simple {
+		if s := c.lookup(); s != nil && c.g.frozen == nil {
+			s.val = v
+			return nil
+		}
+	}
+	return c.setSlow(v)
+}
+
+func (c *cells[K, V]) getSlow() (v V, ok bool, err error) {
+	s, err := c.touch()
+	if err != nil || s == nil || s.meta&metaAbsent != 0 {
+		return v, false, err
+	}
+	if c.ttlMS != 0 {
+		now := c.k.nowMS()
+		if s.expired(now) {
+			c.drop(s)
+			return v, false, nil
+		}
+		if c.onRead {
+			s = c.writable(s)
+			c.stamp(s, now)
+			c.soil(s)
+		}
+	}
+	return s.val, true, nil
+}
+
+func (c *cells[K, V]) setSlow(v V) error {
+	// A blind write needs no read of the store: the slot is made without knowing what lies beneath.
+	s, err := c.touchCached()
+	if err != nil {
+		return err
+	}
+	if s == nil {
+		if s, err = c.add(); err != nil {
+			return err
+		}
+	} else {
+		s = c.writable(s)
+	}
+	s.meta &^= metaAbsent
+	s.val = v
+	if c.k.store != nil && c.measured() {
+		buf, err := c.codec.Append(c.k.buf[:0], v)
+		if err != nil {
+			return c.desc.failed("encode", err)
+		}
+		c.k.buf = buf
+		c.observe(len(buf))
+	}
+	if c.ttlMS != 0 {
+		c.stamp(s, c.k.nowMS())
+	}
+	c.soil(s)
+	return nil
+}
+
+func (c *cells[K, V]) clear() error {
+	s, err := c.touchCached()
+	if err != nil {
+		return err
+	}
+	if s == nil {
+		if c.k.store == nil {
+			return nil
+		}
+		if s, err = c.add(); err != nil {
+			return err
+		}
+	}
+	c.drop(s)
+	return nil
+}
+
+// touchCached prepares the current key's group for a change or a read and returns the key's slot in the table, or nil.
+func (c *cells[K, V]) touchCached() (*slot[K, V], error) {
+	g := &c.groups[c.k.group]
+	if c.byRef && g.frozen != nil {
+		c.thaw(g, c.encode)
+	}
+	if c.ttlMS != 0 && g.frozen == nil {
+		c.sweep(g)
+		if err := c.k.sweepStore(); err != nil {
+			return nil, c.desc.failed("sweep", err)
+		}
+	}
+	s := c.lookup()
+	if s != nil && c.k.store != nil && s.meta&metaRef != metaRef {
+		s.meta += metaRef1
+	}
+	return s, nil
+}
+
+// touch is touchCached, with the store asked when the table does not know the key.
+func (c *cells[K, V]) touch() (*slot[K, V], error) {
+	s, err := c.touchCached()
+	if s != nil || err != nil || c.k.store == nil {
+		return s, err
+	}
+	return c.fetch()
+}
+
+// add makes the slot of the current key, which has none.
+func (c *cells[K, V]) add() (*slot[K, V], error) {
+	if err := c.k.makeRoom(); err != nil {
+		return nil, c.desc.failed("make room for", err)
+	}
+	g := &c.groups[c.k.group]
+	c.own(g)
+	before := len(g.slots)
+	s := g.insert(c.k.hash, c.k.key)
+	c.capacity += int64(len(g.slots) - before)
+	c.elems++
+	c.g, c.cur, c.gen = g, s, c.k.gen
+	return s, nil
+}
+
+// writable is slot s of the current key's group in an array that no image needs.
+func (c *cells[K, V]) writable(s *slot[K, V]) *slot[K, V] {
+	g := &c.groups[c.k.group]
+	if g.frozen == nil {
+		return s
+	}
+	c.own(g)
+	s = g.find(c.k.hash, c.k.key)
+	c.g, c.cur, c.gen = g, s, c.k.gen
+	return s
+}
+
+// stamp sets the expiry of s.
+func (c *cells[K, V]) stamp(s *slot[K, V], nowMS int64) {
+	s.meta = s.meta&metaFlags | uint64(expiryAt(nowMS, c.ttlMS))<<metaExpiry
+}
+
+// expiryAt is the expiry of an entry written now; never 0, which means no expiry.
+func expiryAt(nowMS, ttlMS int64) int64 { return max(1, nowMS+ttlMS) }
+
+// soil marks a changed slot for the next write-back.
+func (c *cells[K, V]) soil(s *slot[K, V]) {
+	if c.k.store != nil && s.meta&metaDirty == 0 {
+		s.meta |= metaDirty
+		c.groups[c.k.group].dirty++
+	}
+}
+
+// drop removes the value of slot s, which is in the current key's group.
+func (c *cells[K, V]) drop(s *slot[K, V]) {
+	c.dropIn(&c.groups[c.k.group], s)
+}
+
+func (c *cells[K, V]) dropIn(g *group[K, V], s *slot[K, V]) {
+	if c.k.store == nil {
+		if g.frozen != nil {
+			hash, key := s.hash, s.key
+			c.own(g)
+			s = g.find(hash, key)
+		}
+		g.remove(s)
+		c.reset()
+		return
+	}
+	var zero V
+	s.val = zero
+	s.meta = s.meta&(metaFlags) | metaAbsent
+	switch {
+	case s.meta&metaFresh != 0: // the store never had it
+		if s.meta&metaDirty != 0 {
+			s.meta &^= metaDirty
+			g.dirty--
+		}
+	case s.meta&metaDirty == 0:
+		s.meta |= metaDirty
+		g.dirty++
+	}
+}
+
+// sweepSlots is how many slots each access to a state with TTL looks at for expired values.
+const sweepSlots = 2
+
+// sweep removes what has expired in the next few slots of g.
+func (c *cells[K, V]) sweep(g *group[K, V]) {
+	if g.used == 0 {
+		return
+	}
+	now := c.k.nowMS()
+	for range min(sweepSlots, len(g.slots)) {
+		g.sweep = (g.sweep + 1) & (len(g.slots) - 1)
+		if s := &g.slots[g.sweep]; s.meta&metaUsed != 0 && s.meta&metaAbsent == 0 && s.expired(now) {
+			c.dropIn(g, s)
+		}
+	}
+}

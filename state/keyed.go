@@ -1,0 +1,213 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/millrace-io/millrace/serde"
+)
+
+// Config is what the keyed state of an operator needs to know beyond its declarations. The zero value works.
+type Config struct {
+	// MaxParallelism is the number of key groups of the job, 1…32768. Default DefaultMaxParallelism.
+	MaxParallelism int
+	// Now is the clock of TTLs. Default time.Now.
+	Now func() time.Time
+}
+
+// Keyed is the keyed state of one operator in one subtask. States are declared on it, then Open makes them usable, and from then on
+// every access goes to the entry of the current key. It implements Operator. Only the task's goroutine uses it.
+//
+// Values are kept decoded. A value that holds slices, maps or pointers belongs to the state once it was set: it may be changed only
+// between a Get and the Set of the same record, and must not be kept beyond the record.
+type Keyed[K comparable] struct {
+	key   K
+	hash  uint64
+	gen   uint64 // grows with every SetCurrent; 0 is never current
+	group int    // of the current key, relative to the start of the range
+
+	codec   serde.Serde[K]
+	cfg     Config
+	members []member[K]
+	names   map[string]bool
+	errs    []error
+
+	groups GroupRange
+	span   uint
+	opened bool
+	above
+}
+
+// member is one declared state.
+type member[K comparable] interface {
+	descriptor() Descriptor
+	// open makes the state empty and usable.
+	open()
+	// load takes one entry of a snapshot into the decoded tables.
+	load(e *loaded[K]) error
+	// recode turns an entry of a snapshot into the value for the store beneath. Only called when the state lives in a store.
+	recode(e *loaded[K]) ([]byte, error)
+	// freeze is the image of the decoded tables.
+	freeze(nowMS int64) memberImage
+	cached[K]
+}
+
+// memberImage is the image of one state.
+type memberImage interface {
+	// occupied reports whether the group (absolute) may have entries.
+	occupied(group int) (bool, error)
+	// emit hands the entries of one group (absolute) out in ascending order of their addresses.
+	emit(group int, out *fileWriter) error
+	release()
+}
+
+// NewKeyed is the keyed state of an operator whose keys are encoded by key; nil takes the codec that package serde derives. Faults
+// are collected, see Err.
+func NewKeyed[K comparable](key serde.Serde[K], c Config) *Keyed[K] {
+	s := &Keyed[K]{cfg: c, names: map[string]bool{}, gen: 1}
+	if s.cfg.MaxParallelism == 0 {
+		s.cfg.MaxParallelism = DefaultMaxParallelism
+	}
+	if s.cfg.MaxParallelism < 0 || s.cfg.MaxParallelism > 1<<15 {
+		s.fault(fmt.Errorf("state: Config.MaxParallelism is %d, want 1…32768", c.MaxParallelism))
+		s.cfg.MaxParallelism = DefaultMaxParallelism
+	}
+	if s.cfg.Now == nil {
+		s.cfg.Now = time.Now
+	}
+	var given any
+	if key != nil {
+		given = key
+	}
+	codec, err := pick[K](given, "operator key")
+	if err != nil {
+		s.fault(err)
+	}
+	s.codec = codec
+	return s
+}
+
+// SetCurrent makes key, with its hash, the one that all handles access until the next call. The hash decides the key group; the
+// same key must always come with the same hash, in every process. The group must be one of those given to Open.
+func (s *Keyed[K]) SetCurrent(key K, hash uint64) {
+	g := GroupOf(hash, s.cfg.MaxParallelism) - s.groups.Start
+	if uint(g) >= s.span {
+		s.foreign(hash)
+	}
+	s.key, s.hash, s.group = key, hash, g
+	s.gen++
+}
+
+func (s *Keyed[K]) foreign(hash uint64) {
+	if !s.opened {
+		panic("state: SetCurrent before Open")
+	}
+	panic(fmt.Sprintf("state: a record of key group %d came to the subtask of groups [%d,%d): the exchange and the state disagree on hash or max parallelism",
+		GroupOf(hash, s.cfg.MaxParallelism), s.groups.Start, s.groups.End))
+}
+
+// CurrentKey is the key of the last SetCurrent.
+func (s *Keyed[K]) CurrentKey() K { return s.key }
+
+// Err is every fault of the declarations so far, joined; nil when there is none.
+func (s *Keyed[K]) Err() error { return errors.Join(s.errs...) }
+
+func (s *Keyed[K]) fault(errs ...error) { s.errs = append(s.errs, errs...) }
+
+func (s *Keyed[K]) nowMS() int64 { return s.cfg.Now().UnixMilli() }
+
+// declare adds a state; make builds it from its id, descriptor and options, and is not called when anything is wrong.
+func (s *Keyed[K]) declare(name string, kind Kind, opts []Option, make func(id int, d Descriptor, o *options) (member[K], error)) {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	faults := o.check(name, kind)
+	switch {
+	case name == "":
+		faults = append(faults, fmt.Errorf("state: a %s state has no name", kind))
+	case s.names[name]:
+		faults = append(faults, fmt.Errorf("state: the name %q is declared twice; names are unique within an operator", name))
+	}
+	if s.opened {
+		faults = append(faults, fmt.Errorf("state: %s state %q is declared after Open", kind, name))
+	}
+	s.names[name] = true
+	d := Descriptor{Name: name, Kind: kind, TTL: o.ttl}
+	if s.codec != nil {
+		d.Key = s.codec.Schema()
+	}
+	m, err := make(len(s.members), d, &o)
+	if err != nil {
+		faults = append(faults, err)
+	}
+	s.fault(faults...)
+	if len(faults) == 0 {
+		s.members = append(s.members, m)
+	}
+}
+
+// Descriptors are the declared states, sorted by name.
+func (s *Keyed[K]) Descriptors() []Descriptor {
+	ds := s.descriptors()
+	slices.SortFunc(ds, func(a, b Descriptor) int { return compareStrings(a.Name, b.Name) })
+	return ds
+}
+
+// descriptors are the declared states in the order of their ids.
+func (s *Keyed[K]) descriptors() []Descriptor {
+	ds := make([]Descriptor, len(s.members))
+	for i, m := range s.members {
+		ds[i] = m.descriptor()
+	}
+	return ds
+}
+
+// Open makes the declared states usable and empty, for the key groups o.Groups, on backend b.
+func (s *Keyed[K]) Open(b Backend, o OpenOptions) error {
+	if err := s.Err(); err != nil {
+		return err
+	}
+	if s.opened {
+		return fmt.Errorf("state: operator %q is opened twice", o.UID)
+	}
+	if g := o.Groups; g.Start < 0 || g.Start > g.End || g.End > s.cfg.MaxParallelism {
+		return fmt.Errorf("state: operator %q opens key groups [%d,%d), want a range within [0,%d)", o.UID, g.Start, g.End, s.cfg.MaxParallelism)
+	}
+	if err := b.Validate(); err != nil {
+		return err
+	}
+	s.uid, s.subtask, s.groups, s.span = o.UID, o.Subtask, o.Groups, uint(o.Groups.End-o.Groups.Start)
+	store, err := b.Open(o)
+	if err != nil {
+		return fmt.Errorf("state: open the %s store of operator %q subtask %d: %w", b.Name(), o.UID, o.Subtask, err)
+	}
+	s.store, s.budget = store, 0
+	if store != nil {
+		s.budget = store.CacheBytes()
+	}
+	for _, m := range s.members {
+		m.open()
+	}
+	s.opened = true
+	return nil
+}
+
+// Close frees the state. Snapshots must be released before.
+func (s *Keyed[K]) Close() error {
+	if !s.opened {
+		return nil
+	}
+	s.opened, s.span = false, 0
+	store := s.store
+	s.store, s.members = nil, nil
+	if store == nil {
+		return nil
+	}
+	if err := store.Close(); err != nil {
+		return fmt.Errorf("state: close the store of operator %q subtask %d: %w", s.uid, s.subtask, err)
+	}
+	return nil
+}

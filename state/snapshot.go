@@ -1,0 +1,271 @@
+package state
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+)
+
+// loaded is an entry of a snapshot with its key decoded. schema is the schema under which the value was written.
+type loaded[K comparable] struct {
+	Entry
+	key    K
+	schema string
+}
+
+// image is the Snapshot of Keyed.
+type image struct {
+	header  Header
+	members []memberImage
+	store   StoreSnapshot
+	once    sync.Once
+}
+
+// Snapshot takes the image of the state as it is now. On the memory backend this only marks every key group of every state: the
+// pause is some 20 ns for each of them, and a group that is written to before the image has been stored is copied once (values
+// with slices, maps or pointers, lists and maps: encoded once, at the first access). Above a store, everything that changed since
+// the last write-back is encoded and handed to the store first: the pause is some 2 µs for each changed entry of the cache.
+func (s *Keyed[K]) Snapshot() (Snapshot, error) {
+	if !s.opened {
+		return nil, errors.New("state: Snapshot of keyed state that is not open")
+	}
+	im := &image{header: Header{
+		UID: s.uid, Subtask: s.subtask, Groups: s.groups, MaxParallelism: s.cfg.MaxParallelism, States: s.descriptors(),
+	}}
+	now := s.nowMS()
+	if s.store != nil {
+		if err := s.storeImage(im, now); err != nil {
+			return nil, err
+		}
+		return im, nil
+	}
+	for _, m := range s.members {
+		im.members = append(im.members, m.freeze(now))
+	}
+	return im, nil
+}
+
+// Write stores the image as one state file, or as none when there is no entry.
+func (im *image) Write(ctx context.Context, files Files) ([]File, error) {
+	groups, err := im.occupied()
+	if err != nil || groups.Start == groups.End {
+		return nil, err
+	}
+	f, err := files.Write(ctx, groups, func(w io.Writer) error {
+		out, err := newFileWriter(w, im.header)
+		if err != nil {
+			return err
+		}
+		for g := groups.Start; g < groups.End; g++ {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			for _, m := range im.members {
+				if err := m.emit(g, out); err != nil {
+					return err
+				}
+			}
+		}
+		return out.finish()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("state: write the snapshot of operator %q subtask %d: %w", im.header.UID, im.header.Subtask, err)
+	}
+	return []File{f}, nil
+}
+
+// occupied is the smallest range with all groups that may have entries.
+func (im *image) occupied() (r GroupRange, err error) {
+	for g := im.header.Groups.Start; g < im.header.Groups.End; g++ {
+		for _, m := range im.members {
+			some, err := m.occupied(g)
+			if err != nil {
+				return r, err
+			}
+			if !some {
+				continue
+			}
+			if r.Start == r.End {
+				r.Start = g
+			}
+			r.End = g + 1
+			break
+		}
+	}
+	return r, nil
+}
+
+// Release frees the image.
+func (im *image) Release() {
+	im.once.Do(func() {
+		for _, m := range im.members {
+			m.release()
+		}
+		if im.store != nil {
+			_ = im.store.Close() // it was only read; nothing is lost
+		}
+	})
+}
+
+// UndeclaredStateError reports states in a snapshot that the operator does not declare.
+type UndeclaredStateError struct {
+	UID   string
+	File  string
+	Names []string // sorted
+}
+
+// Error names operator, states and remedy.
+func (e *UndeclaredStateError) Error() string {
+	return fmt.Sprintf("state: %q holds states %q that operator %q does not declare; declare them again, or drop them by name at restore", e.File, e.Names, e.UID)
+}
+
+// Restore loads the entries of the files whose key group is owned; see Operator.
+func (s *Keyed[K]) Restore(ctx context.Context, files Files, handles []File, drop []string) error {
+	if !s.opened {
+		return errors.New("state: Restore of keyed state that is not open")
+	}
+	for _, h := range handles {
+		if !h.Groups.Overlaps(s.groups) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.restoreFile(ctx, files, h, drop); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Keyed[K]) restoreFile(ctx context.Context, files Files, h File, drop []string) (err error) {
+	r, err := files.Read(ctx, h)
+	if err != nil {
+		return fmt.Errorf("state: restore operator %q subtask %d: %w", s.uid, s.subtask, err)
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	f := &fileReader{r: r}
+	head, err := f.header()
+	if err == nil {
+		var plan []member[K]
+		if plan, err = s.plan(head, h.Name, drop); err != nil {
+			return err
+		}
+		in := s.intake(plan, head, h.Name)
+		if err = f.entries(in.take); err == nil {
+			err = in.finish()
+		}
+	}
+	var c *CorruptError
+	if errors.As(err, &c) {
+		c.File = h.Name
+	}
+	return err
+}
+
+// plan matches the states of a file with the declared ones: plan[i] takes entries of state i, nil drops them.
+func (s *Keyed[K]) plan(h Header, file string, drop []string) ([]member[K], error) {
+	var errs []error
+	if h.MaxParallelism != s.cfg.MaxParallelism {
+		errs = append(errs, fmt.Errorf("state: %q of operator %q was written with max parallelism %d, the job has %d; it is fixed for the life of a state",
+			file, s.uid, h.MaxParallelism, s.cfg.MaxParallelism))
+	}
+	plan := make([]member[K], len(h.States))
+	var unknown []string
+	for i, d := range h.States {
+		j := slices.IndexFunc(s.members, func(m member[K]) bool { return m.descriptor().Name == d.Name })
+		switch {
+		case slices.Contains(drop, d.Name):
+		case j < 0:
+			unknown = append(unknown, d.Name)
+		default:
+			plan[i] = s.members[j]
+			if err := s.match(plan[i], d); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if len(unknown) > 0 {
+		slices.Sort(unknown)
+		errs = append(errs, &UndeclaredStateError{UID: s.uid, File: file, Names: unknown})
+	}
+	return plan, errors.Join(errs...)
+}
+
+// match checks that entries written as d can be read as m declares.
+func (s *Keyed[K]) match(m member[K], d Descriptor) error {
+	want := m.descriptor()
+	if d.Kind != want.Kind {
+		return fmt.Errorf("state: state %q of operator %q was a %s state and is declared as a %s state; use another name and drop the old one", d.Name, s.uid, d.Kind, want.Kind)
+	}
+	for _, x := range []struct{ what, got, want string }{{"operator key", d.Key, want.Key}, {"map key", d.Sub, want.Sub}} {
+		if x.got != x.want {
+			return fmt.Errorf("state: state %q of operator %q was written with %s schema %s and is declared with %s; key schemas cannot change", d.Name, s.uid, x.what, x.got, x.want)
+		}
+	}
+	if d.Value != want.Value {
+		if err := m.resolve(d.Value); err != nil {
+			return fmt.Errorf("state: state %q of operator %q was written with schema %s and is declared with %s: %w", d.Name, s.uid, d.Value, want.Value, err)
+		}
+	}
+	return nil
+}
+
+// intake takes the entries of one file in.
+type intake[K comparable] struct {
+	s    *Keyed[K]
+	plan []member[K]
+	head Header
+	file string
+	e    loaded[K]
+	raw  []byte // the key that e.key is decoded from
+	have bool
+	sink *storeWriter // nil on the memory backend
+}
+
+func (s *Keyed[K]) intake(plan []member[K], head Header, file string) *intake[K] {
+	in := &intake[K]{s: s, plan: plan, head: head, file: file}
+	if s.store != nil {
+		in.sink = &storeWriter{store: s.store}
+	}
+	return in
+}
+
+func (in *intake[K]) take(e Entry) error {
+	m := in.plan[e.State]
+	if m == nil || !in.s.groups.Contains(e.Group) {
+		return nil
+	}
+	if g := GroupOf(e.Hash, in.s.cfg.MaxParallelism); g != e.Group {
+		return fmt.Errorf("state: %q holds an entry of key group %d whose hash belongs to group %d", in.file, e.Group, g)
+	}
+	if !in.have || !bytes.Equal(in.raw, e.Key) {
+		var key K
+		if err := in.s.codec.Decode(e.Key, &key); err != nil {
+			return fmt.Errorf("state: %q: decode operator key %x of state %q: %w", in.file, e.Key, in.head.States[e.State].Name, err)
+		}
+		in.e.key, in.raw, in.have = key, append(in.raw[:0], e.Key...), true
+	}
+	in.e.Entry, in.e.schema = e, in.head.States[e.State].Value
+	var err error
+	if in.sink != nil && m.descriptor().Kind != KindTimers {
+		err = in.s.takeToStore(in.sink, m, &in.e)
+	} else {
+		err = m.load(&in.e)
+	}
+	if err != nil {
+		return fmt.Errorf("state: %q: restore %s state %q: %w", in.file, m.descriptor().Kind, m.descriptor().Name, err)
+	}
+	return nil
+}
+
+func (in *intake[K]) finish() error {
+	if in.sink == nil {
+		return nil
+	}
+	return in.sink.flush()
+}

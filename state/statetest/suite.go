@@ -1,0 +1,329 @@
+// Package statetest is the conformance suite of state backends: what every state.Backend must do, checked through state.Keyed.
+package statetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/millrace-io/millrace/serde"
+	"github.com/millrace-io/millrace/state"
+	"github.com/millrace-io/millrace/state/memstate"
+)
+
+// Run runs the suite. newBackend makes a backend for one test; it may register clean-up on t.
+func Run(t *testing.T, newBackend func(t *testing.T) state.Backend) {
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, func(t *testing.T) state.Backend)
+	}{
+		{"SnapshotRestore", testSnapshotRestore},
+		{"Rescale", testRescale},
+		{"CrossBackend", testCrossBackend},
+		{"Undeclared", testUndeclared},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.run(t, newBackend) })
+	}
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// get returns v and fails the test on an error.
+func get[T any](t testing.TB) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		must(t, err)
+		return v
+	}
+}
+
+// equal fails the test when got is not deeply want.
+func equal(t testing.TB, what string, got, want any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Fatalf("%s is %v, want %v", what, got, want)
+	}
+}
+
+// clock is a clock that moves by hand.
+type clock struct{ now time.Time }
+
+func newClock() *clock { return &clock{time.UnixMilli(1_000_000)} }
+
+func (c *clock) Now() time.Time          { return c.now }
+func (c *clock) advance(d time.Duration) { c.now = c.now.Add(d) }
+
+// operator is one state of each kind for string keys.
+type operator struct {
+	*state.Keyed[string]
+	hash   func(string) uint64
+	value  *state.Value[int64]
+	text   *state.Value[string]
+	ref    *state.Value[[]string]
+	list   *state.List[string]
+	table  *state.Map[string, int64]
+	sum    *state.Reducing[int64]
+	mean   *state.Aggregating[int64, float64]
+	timers *state.Timers[string]
+}
+
+// acc is the accumulator of a mean.
+type acc struct{ Sum, N int64 }
+
+// declare declares the states without opening them.
+func declare(now func() time.Time, opts ...state.Option) *operator {
+	codec := serde.MustFor[string]()
+	s := state.NewKeyed(codec, state.Config{Now: now})
+	return &operator{
+		Keyed: s,
+		hash:  serde.HashOf(codec),
+		value: s.Value[int64]("value", opts...),
+		text:  s.Value[string]("text", opts...),
+		ref:   s.Value[[]string]("ref", opts...),
+		list:  s.List[string]("list", opts...),
+		table: s.Map[string, int64]("table", opts...),
+		sum:   s.Reducing("sum", func(a, b int64) int64 { return a + b }, opts...),
+		mean: s.Aggregating("mean", state.Aggregate[int64, acc, float64]{
+			Add:    func(a acc, v int64) acc { return acc{a.Sum + v, a.N + 1} },
+			Result: func(a acc) float64 { return float64(a.Sum) / float64(a.N) },
+		}, opts...),
+		timers: s.Timers("timers"),
+	}
+}
+
+var attempts int
+
+// start opens o on b for one of several subtasks and closes it at the end of the test.
+func start(t testing.TB, o *operator, b state.Backend, subtask, parallelism int) *operator {
+	t.Helper()
+	attempts++
+	must(t, o.Open(b, state.OpenOptions{
+		UID: "op", Subtask: subtask, Groups: state.RangeOf(subtask, parallelism, state.DefaultMaxParallelism), Attempt: fmt.Sprint(attempts),
+	}))
+	t.Cleanup(func() { must(t, o.Close()) })
+	return o
+}
+
+// at makes key the current one.
+func (o *operator) at(key string) *operator {
+	o.SetCurrent(key, o.hash(key))
+	return o
+}
+
+// snapshot takes an image and stores it.
+func snapshot(t testing.TB, o state.Operator, files *Files) []state.File {
+	t.Helper()
+	s, err := o.Snapshot()
+	must(t, err)
+	defer s.Release()
+	return get[[]state.File](t)(s.Write(context.Background(), files))
+}
+
+// contents is everything that o holds for keys, as text.
+func contents(t testing.TB, o *operator, keys []string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, k := range keys {
+		o.at(k)
+		var parts []string
+		note := func(what string, v any, ok bool, err error) {
+			must(t, err)
+			if ok {
+				parts = append(parts, fmt.Sprintf("%s=%v", what, v))
+			}
+		}
+		v, ok, err := o.value.Lookup()
+		note("value", v, ok, err)
+		s, ok, err := o.text.Lookup()
+		note("text", s, ok, err)
+		r, ok, err := o.ref.Lookup()
+		note("ref", r, ok, err)
+		l, err := o.list.Values()
+		note("list", l, len(l) > 0, err)
+		var m []string
+		err = o.table.Range(func(k string, v int64) error {
+			m = append(m, fmt.Sprintf("%s:%d", k, v))
+			return nil
+		})
+		note("table", m, len(m) > 0, err)
+		x, ok, err := o.sum.Get()
+		note("sum", x, ok, err)
+		f, ok, err := o.mean.Get()
+		note("mean", f, ok, err)
+		if len(parts) > 0 {
+			all[k] = strings.Join(parts, " ")
+		}
+	}
+	return all
+}
+
+// drain pops every timer of both domains.
+func drain(o *operator) (fired []string) {
+	for _, d := range []state.Domain{state.EventTime, state.ProcessingTime} {
+		for {
+			key, hash, ts, ok := o.timers.PopDue(d, 1<<62)
+			if !ok {
+				break
+			}
+			if hash != o.hash(key) {
+				key += "(wrong hash)"
+			}
+			fired = append(fired, fmt.Sprintf("%v %d %s", d, ts, key))
+		}
+	}
+	return fired
+}
+
+// fill gives each key some of every kind, different for every key.
+func fill(t testing.TB, o *operator, keys []string) {
+	t.Helper()
+	for i, k := range keys {
+		o.at(k)
+		n := int64(i)
+		must(t, o.value.Set(n))
+		must(t, o.text.Set("text of "+k))
+		must(t, o.ref.Set([]string{k, "x"}))
+		for j := range i % 4 {
+			must(t, o.list.Append(fmt.Sprintf("e%d", j), k))
+			must(t, o.table.Put(fmt.Sprintf("k%d", j), n*10+int64(j)))
+		}
+		must(t, o.sum.Add(n))
+		must(t, o.sum.Add(1))
+		must(t, o.mean.Add(n))
+		must(t, o.mean.Add(n+1))
+		o.timers.Register(state.EventTime, n%7*1000)
+		o.timers.Register(state.ProcessingTime, -n)
+	}
+}
+
+// names makes n keys; some hold zero bytes and some are prefixes of others.
+func names(n int) []string {
+	keys := make([]string, n)
+	for i := range keys {
+		switch i % 4 {
+		case 0:
+			keys[i] = fmt.Sprintf("key-%d", i)
+		case 1:
+			keys[i] = fmt.Sprintf("key-%d\x00", i-1)
+		case 2:
+			keys[i] = fmt.Sprintf("key-%d\x00\x01", i-2)
+		case 3:
+			keys[i] = strings.Repeat("long ", 20) + fmt.Sprint(i)
+		}
+	}
+	return keys
+}
+
+func testSnapshotRestore(t *testing.T, newBackend func(t *testing.T) state.Backend) {
+	keys := names(500)
+	o := start(t, declare(nil), newBackend(t), 0, 1)
+	fill(t, o, keys)
+	want := contents(t, o, keys)
+	var files Files
+	handles := snapshot(t, o, &files)
+	back := start(t, declare(nil), newBackend(t), 0, 1)
+	must(t, back.Restore(context.Background(), &files, handles, nil))
+	equal(t, "restored state", contents(t, back, keys), want)
+	equal(t, "restored timers", drain(back), drain(o))
+	if len(want) != len(keys) {
+		t.Fatalf("%d keys have state, want %d", len(want), len(keys))
+	}
+}
+
+func testRescale(t *testing.T, newBackend func(t *testing.T) state.Backend) {
+	keys := names(600)
+	one := start(t, declare(nil), newBackend(t), 0, 1)
+	fill(t, one, keys)
+	want := contents(t, one, keys)
+	var files Files
+	handles := snapshot(t, one, &files)
+	wantTimers := drain(one)
+	sort.Strings(wantTimers)
+	for _, parallelism := range []int{3, 2} {
+		var next []state.File
+		got := map[string]string{}
+		var timers []string
+		for i := range parallelism {
+			o := start(t, declare(nil), newBackend(t), i, parallelism)
+			must(t, o.Restore(context.Background(), &files, handles, nil))
+			for k, v := range contents(t, o, owned(o, keys, i, parallelism)) {
+				got[k] = v
+			}
+			next = append(next, snapshot(t, o, &files)...)
+			timers = append(timers, drain(o)...)
+		}
+		sort.Strings(timers)
+		equal(t, fmt.Sprintf("state at parallelism %d", parallelism), got, want)
+		equal(t, fmt.Sprintf("timers at parallelism %d", parallelism), timers, wantTimers)
+		handles = next
+	}
+}
+
+// owned are the keys of one subtask.
+func owned(o *operator, keys []string, subtask, parallelism int) (mine []string) {
+	r := state.RangeOf(subtask, parallelism, state.DefaultMaxParallelism)
+	for _, k := range keys {
+		if r.Contains(state.GroupOf(o.hash(k), state.DefaultMaxParallelism)) {
+			mine = append(mine, k)
+		}
+	}
+	return mine
+}
+
+func testCrossBackend(t *testing.T, newBackend func(t *testing.T) state.Backend) {
+	keys := names(300)
+	var files Files
+	source := start(t, declare(nil), memstate.New(), 0, 1)
+	fill(t, source, keys)
+	want := contents(t, source, keys)
+	handles := snapshot(t, source, &files)
+	here := start(t, declare(nil), newBackend(t), 0, 1)
+	must(t, here.Restore(context.Background(), &files, handles, nil))
+	equal(t, "state from memory", contents(t, here, keys), want)
+	// What is appended after the change of backend comes after what was there.
+	must(t, here.at(keys[3]).list.Append("last"))
+	handles = snapshot(t, here, &files)
+	back := start(t, declare(nil), memstate.New(), 0, 1)
+	must(t, back.Restore(context.Background(), &files, handles, nil))
+	list := get[[]string](t)(back.at(keys[3]).list.Values())
+	equal(t, "list", list, []string{"e0", keys[3], "e1", keys[3], "e2", keys[3], "last"})
+	must(t, back.at(keys[3]).list.Set(list[:len(list)-1]))
+	equal(t, "state back in memory", contents(t, back, keys), want)
+	equal(t, "timers back in memory", drain(back), drain(source))
+}
+
+func testUndeclared(t *testing.T, newBackend func(t *testing.T) state.Backend) {
+	keys := names(20)
+	var files Files
+	o := start(t, declare(nil), newBackend(t), 0, 1)
+	fill(t, o, keys)
+	handles := snapshot(t, o, &files)
+	open := func() (*state.Keyed[string], *state.Value[int64]) {
+		s := state.NewKeyed(serde.MustFor[string](), state.Config{})
+		v := s.Value[int64]("value")
+		start(t, &operator{Keyed: s}, newBackend(t), 0, 1)
+		return s, v
+	}
+	s, _ := open()
+	err := s.Restore(context.Background(), &files, handles, []string{"text", "ref", "mean", "timers"})
+	var u *state.UndeclaredStateError
+	if !errors.As(err, &u) {
+		t.Fatalf("restore with undeclared states: %v, want an UndeclaredStateError", err)
+	}
+	equal(t, "undeclared states", u.Names, []string{"list", "sum", "table"})
+	s, v := open()
+	must(t, s.Restore(context.Background(), &files, handles, []string{"text", "ref", "mean", "timers", "list", "sum", "table"}))
+	s.SetCurrent(keys[7], o.hash(keys[7]))
+	equal(t, "value", get[int64](t)(v.Get()), int64(7))
+}
