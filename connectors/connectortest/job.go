@@ -180,13 +180,16 @@ func (j *Job[T]) open(a *attempt[T], state []byte) (err error) {
 	if j.o.Metrics != nil {
 		metrics = j.o.Metrics
 	}
-	c := connectors.Context{UID: j.o.UID, Parallelism: j.o.Parallelism, Logger: j.o.Logger, Metrics: metrics, Now: time.Now}
+	labelled := func(subtask int) prometheus.Registerer {
+		return prometheus.WrapRegistererWith(prometheus.Labels{"uid": j.o.UID, "subtask": fmt.Sprint(subtask)}, metrics)
+	}
+	c := connectors.Context{UID: j.o.UID, Parallelism: j.o.Parallelism, Logger: j.o.Logger, Metrics: labelled(0), Now: time.Now}
 	if a.enum, err = j.source.NewEnumerator(c, state); err != nil {
 		return fmt.Errorf("connectortest: new enumerator: %w", err)
 	}
 	for i := range j.o.Parallelism {
 		c.Subtask = i
-		c.Metrics = prometheus.WrapRegistererWith(prometheus.Labels{"subtask": fmt.Sprint(i)}, metrics)
+		c.Metrics = labelled(i)
 		r, err := j.source.NewReader(c)
 		if err != nil {
 			return fmt.Errorf("connectortest: new reader of subtask %d: %w", i, err)

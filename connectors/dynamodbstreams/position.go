@@ -1,0 +1,104 @@
+package dynamodbstreams
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// position is where the reading of a shard goes on; a split's Position is its JSON.
+type position struct {
+	ARN string `json:"arn"`
+	// After is the sequence number of the last record passed; empty: none yet.
+	After string `json:"after,omitempty"`
+	// AtMS is the creation time of that record, Unix ms.
+	AtMS int64 `json:"at,omitempty"`
+	// FromMS: records before the first that was created at or after it are not wanted. 0 once that one was passed.
+	FromMS int64 `json:"from,omitempty"`
+	// SinceMS: while no record was passed, every record created at or after it is promised.
+	SinceMS int64 `json:"since"`
+	// Spent says that the shard ended before anything that is promised.
+	Spent bool `json:"spent,omitempty"`
+	// Reopen says that the records after After are lost, and that the loss was accepted: go on with the oldest there is.
+	Reopen bool `json:"reopen,omitempty"`
+}
+
+func (p position) encode() ([]byte, error) { return json.Marshal(p) }
+
+func decodePosition(split string, src []byte) (position, error) {
+	var p position
+	if err := json.Unmarshal(src, &p); err != nil {
+		return p, fmt.Errorf("dynamodbstreams: the position of shard %q in the checkpoint cannot be read: %w", split, err)
+	}
+	if p.ARN == "" {
+		return p, fmt.Errorf("dynamodbstreams: the position of shard %q in the checkpoint names no stream", split)
+	}
+	return p, nil
+}
+
+// verdict is what follows from a shard that cannot be read where it should be.
+type verdict int
+
+const (
+	reopen verdict = iota // nothing is lost: go on with the oldest record
+	finish                // nothing is lost: the shard is over
+	lost                  // records are gone unread
+)
+
+// judge says what it means that the service has trimmed the records at a position, or has no such shard any more.
+func judge(p position, f fault, nowMS int64) verdict {
+	unread := p.After == "" || p.Reopen
+	switch {
+	case p.Spent && f == gone:
+		return finish
+	case p.Spent:
+		return reopen
+	case f == gone:
+		return lost
+	case unread && !p.outlived(nowMS):
+		// Asked for the oldest record; it was trimmed while the answer was on its way.
+		return reopen
+	}
+	return lost
+}
+
+// outlived reports whether records that are promised may have been deleted before the first read: asking for the oldest record then
+// succeeds and skips them silently.
+func (p position) outlived(nowMS int64) bool {
+	return p.After == "" && !p.Spent && nowMS-p.SinceMS > retention.Milliseconds()
+}
+
+// DataLossError reports records that the service deleted before they were read. Restarting does not bring them back: start the source
+// afresh under a new uid, or accept the loss by Options.OnDataLoss = SkipLoss.
+type DataLossError struct {
+	StreamARN string
+	Shard     string
+	// After is the sequence number of the last record that was read of the shard; empty: none was.
+	After string
+	// FromMS and ToMS bound the gap, Unix ms: records created between them are gone. FromMS is the time of the last record read, or since
+	// when the job has promised the shard's records.
+	FromMS, ToMS int64
+	// Reason is what the service said, or did not say.
+	Reason string
+}
+
+// Error implements error.
+func (e *DataLossError) Error() string {
+	at := "before its first record"
+	if e.After != "" {
+		at = fmt.Sprintf("after sequence number %s", e.After)
+	}
+	from, to := time.UnixMilli(e.FromMS).UTC(), time.UnixMilli(e.ToMS).UTC()
+	return fmt.Sprintf("dynamodbstreams: data loss in shard %q of %q %s: %s; records created between %s and %s (%v) were deleted unread; start afresh under a new uid, or set OnDataLoss to SkipLoss to go on without them",
+		e.Shard, e.StreamARN, at, e.Reason, from.Format(time.RFC3339), to.Format(time.RFC3339), to.Sub(from).Round(time.Second))
+}
+
+// lossAt is the error for a loss at a position.
+func lossAt(shard string, p position, nowMS int64, reason string) *DataLossError {
+	e := &DataLossError{StreamARN: p.ARN, Shard: shard, After: p.After, FromMS: p.SinceMS, ToMS: nowMS - retention.Milliseconds(), Reason: reason}
+	if p.After != "" && p.AtMS > 0 {
+		e.FromMS = p.AtMS
+	}
+	e.ToMS = max(e.ToMS, e.FromMS)
+	return e
+}
