@@ -162,8 +162,8 @@ func (c *checker) records(records []Record, place string) int {
 	return len(ids)
 }
 
-// order checks that the versions of each decision ascend in the order of the topic: they must be in one partition, and a version
-// never stands behind a higher one.
+// order checks that the versions of each decision ascend in the order of the topic: they must be in one partition, and the first
+// record of a version never stands behind a higher one. Repetitions are found as duplicates and not counted again here.
 func (c *checker) order(records []Record) {
 	type last struct {
 		partition int
@@ -171,17 +171,19 @@ func (c *checker) order(records []Record) {
 	}
 	byOffset := append([]Record(nil), records...)
 	sort.SliceStable(byOffset, func(i, j int) bool { return byOffset[i].Offset < byOffset[j].Offset })
-	seen := map[string]last{}
+	seen, done := map[string]last{}, map[version]bool{}
 	wrong := map[string]bool{}
 	for _, r := range byOffset {
-		if r.Order < 0 || c.invalid[r.Decision.ID] {
+		v := version{r.Decision.ID, r.Decision.Version}
+		if r.Order < 0 || c.invalid[v.id] || done[v] {
 			continue
 		}
-		l, ok := seen[r.Decision.ID]
-		if ok && (l.partition != r.Order || r.Decision.Version < l.version) {
-			wrong[r.Decision.ID] = true
+		done[v] = true
+		l, ok := seen[v.id]
+		if ok && (l.partition != r.Order || v.n < l.version) {
+			wrong[v.id] = true
 		}
-		seen[r.Decision.ID] = last{r.Order, max(l.version, r.Decision.Version)}
+		seen[v.id] = last{r.Order, max(l.version, v.n)}
 	}
 	for id := range wrong {
 		c.note(&c.r.OutOfOrder, "out of order in the topic", id, 1)

@@ -17,6 +17,9 @@ const (
 	Rejected Outcome = "REJECTED"
 )
 
+// Symbols are the outcomes in the order of the enum of the event schema.
+func (Outcome) Symbols() []string { return []string{string(Approved), string(Rejected)} }
+
 // Valid reports whether o is one of the outcomes.
 func (o Outcome) Valid() bool { return o == Approved || o == Rejected }
 
