@@ -65,13 +65,13 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, requestBytesMax))
 	if err != nil {
-		answer(w, nil, &Error{Code: "SerializationException", Message: "request body cannot be read, or is too large", Status: http.StatusRequestEntityTooLarge})
+		answer(w, 0, nil, &Error{Code: "SerializationException", Message: "request body cannot be read, or is too large", Status: http.StatusRequestEntityTooLarge})
 		return
 	}
 	version, op, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 	decode := operations(version, op)
 	if decode == nil {
-		answer(w, nil, &Error{Code: "UnknownOperationException", Message: fmt.Sprintf("dynamodbtest does not know the operation %q", r.Header.Get("X-Amz-Target"))})
+		answer(w, 0, nil, &Error{Code: "UnknownOperationException", Message: fmt.Sprintf("dynamodbtest does not know the operation %q", r.Header.Get("X-Amz-Target"))})
 		return
 	}
 	c := &Call{Operation: op, Body: body, At: s.opts.Now()}
@@ -109,7 +109,7 @@ func (s *Server) answerCall(w http.ResponseWriter, ctx context.Context, c *Call,
 		e := *f.Err
 		e.resource = s.tableARN(c.Table)
 		c.Err = &e
-		answer(w, nil, &e)
+		answer(w, c.N, nil, &e)
 		return
 	case f.Status != 0:
 		c.Err = &Error{Code: strconv.Itoa(f.Status), Message: http.StatusText(f.Status), Status: f.Status}
@@ -131,7 +131,7 @@ func (s *Server) answerCall(w http.ResponseWriter, ctx context.Context, c *Call,
 		c.Lost = true
 		truncated(w, out)
 	}
-	answer(w, out, c.Err)
+	answer(w, c.N, out, c.Err)
 }
 
 func asError(err error) *Error {
@@ -162,7 +162,10 @@ func pause(ctx context.Context, d time.Duration) bool {
 // drop breaks the connection without an answer; net/http knows this panic and stays silent.
 func drop() { panic(http.ErrAbortHandler) }
 
-func answer(w http.ResponseWriter, out any, e *Error) {
+// requestID names a call in the client's error texts: the number that the call has in Server.Calls.
+func requestID(n int) string { return "DYNAMODBTEST" + strconv.Itoa(n) }
+
+func answer(w http.ResponseWriter, callN int, out any, e *Error) {
 	status := http.StatusOK
 	if e != nil {
 		out, status = e.body(), e.status()
@@ -172,6 +175,7 @@ func answer(w http.ResponseWriter, out any, e *Error) {
 		b, status = []byte(`{"__type":"InternalServerError","message":"the answer cannot be encoded"}`), http.StatusInternalServerError
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+	w.Header().Set("X-Amzn-Requestid", requestID(callN))
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(status)
 	w.Write(b) //nolint:errcheck // the client is gone: nobody to tell
