@@ -251,7 +251,7 @@ func decSlice(elem decFunc, t reflect.Type, size int) decFunc {
 				data := (*sliceHeader)(p).data
 				for i := n; i < n+more; i++ {
 					if err := elem(r, unsafe.Add(data, uintptr(i)*step)); err != nil {
-						return fmt.Errorf("element %d: %w", i, err)
+						return inElement(i, err)
 					}
 				}
 			}
@@ -281,7 +281,7 @@ func decMap(elem decFunc, t reflect.Type, size int) decFunc {
 				s.key.SetString(key)
 				s.value.SetZero()
 				if err := elem(r, s.value.Addr().UnsafePointer()); err != nil {
-					return fmt.Errorf("key %q: %w", key, err)
+					return inKey(key, err)
 				}
 				m.SetMapIndex(s.key, s.value)
 			}

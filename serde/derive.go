@@ -271,8 +271,9 @@ func (d *deriver) record(t reflect.Type, path, hint string) *node {
 	if d.declare(n, path); len(d.errs) > before {
 		return n
 	}
-	open := d.open
+	open, namespace := d.open, d.namespace
 	d.open = nil // recursion through a record is expressed by its name
+	d.namespace = namespaceOf(n.name)
 	for _, sf := range fields {
 		at := strings.TrimPrefix(path+"."+sf.goName, ".")
 		f := &field{name: sf.name, aliases: sf.tag.aliases}
@@ -288,7 +289,7 @@ func (d *deriver) record(t reflect.Type, path, hint string) *node {
 		}
 		n.fields = append(n.fields, f)
 	}
-	d.open = open
+	d.open, d.namespace = open, namespace
 	d.defaults(n, path)
 	return n
 }

@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"reflect"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 	"unsafe"
@@ -37,14 +38,21 @@ type fieldError struct {
 func (e *fieldError) Error() string { return "field " + e.path + ": " + e.err.Error() }
 func (e *fieldError) Unwrap() error { return e.err }
 
-// inField puts name before the path of err.
+// inField puts name before the path of err. name is a field, "[3]" or `{"key"}`.
 func inField(name string, err error) error {
-	var inner *fieldError
-	if errors.As(err, &inner) {
-		return &fieldError{path: name + "." + inner.path, err: inner.err}
+	inner, ok := err.(*fieldError)
+	switch {
+	case !ok:
+		return &fieldError{path: name, err: err}
+	case inner.path[0] == '[' || inner.path[0] == '{':
+		return &fieldError{path: name + inner.path, err: inner.err}
 	}
-	return &fieldError{path: name, err: err}
+	return &fieldError{path: name + "." + inner.path, err: inner.err}
 }
+
+func inElement(i int, err error) error { return inField("["+strconv.Itoa(i)+"]", err) }
+
+func inKey(key string, err error) error { return inField("{"+strconv.Quote(key)+"}", err) }
 
 // encoders compiles encoders, each bound once, so that a recursive type refers to its own.
 type encoders map[*bound]*encFunc
@@ -138,7 +146,7 @@ func encSlice(elem encFunc, size uintptr) encFunc {
 		var err error
 		for i := range h.len {
 			if dst, err = elem(dst, unsafe.Add(h.data, uintptr(i)*size), depth); err != nil {
-				return dst, fmt.Errorf("element %d: %w", i, err)
+				return dst, inElement(i, err)
 			}
 		}
 		return append(dst, 0), nil
@@ -176,7 +184,7 @@ func encMap(elem encFunc, t reflect.Type) encFunc {
 			s.value.SetIterValue(it)
 			dst = appendText(dst, s.key.String())
 			if dst, err = elem(dst, s.value.Addr().UnsafePointer(), depth); err != nil {
-				return dst, fmt.Errorf("key %q: %w", s.key.String(), err)
+				return dst, inKey(s.key.String(), err)
 			}
 		}
 		return append(dst, 0), nil

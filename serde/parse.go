@@ -29,23 +29,20 @@ type defaultCheck struct {
 }
 
 // parseSchema reads a schema.
-func parseSchema(schema string) (*node, error) {
-	dec := json.NewDecoder(strings.NewReader(schema))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil {
-		// A bare primitive name without quotes is common in configuration and unambiguous.
-		if !isPrimitive(kind(schema)) {
-			return nil, fmt.Errorf("serde: schema is no JSON: %w", err)
-		}
-		v = schema
-	} else if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("serde: schema is followed by more text at byte %d", dec.InputOffset())
-	}
+func parseSchema(schema string) (*node, error) { return parseSchemas([]string{schema}) }
+
+// parseSchemas reads several schemas, each of which may refer to the named types of those before it, and returns the last.
+func parseSchemas(schemas []string) (*node, error) {
 	p := &parser{names: map[string]*node{}}
-	n, err := p.node(v, "", "schema")
-	if err != nil {
-		return nil, err
+	var n *node
+	for _, schema := range schemas {
+		v, err := parseJSON(schema)
+		if err != nil {
+			return nil, err
+		}
+		if n, err = p.node(v, "", "schema"); err != nil {
+			return nil, err
+		}
 	}
 	for _, c := range p.checks {
 		if _, err := appendDefault(nil, c.f.typ, c.f.def, 0); err != nil {
@@ -53,6 +50,23 @@ func parseSchema(schema string) (*node, error) {
 		}
 	}
 	return n, nil
+}
+
+func parseJSON(schema string) (any, error) {
+	dec := json.NewDecoder(strings.NewReader(schema))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		// A bare primitive name without quotes is common in configuration and unambiguous.
+		if isPrimitive(kind(schema)) {
+			return schema, nil
+		}
+		return nil, fmt.Errorf("serde: schema is no JSON: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("serde: schema is followed by more text at byte %d", dec.InputOffset())
+	}
+	return v, nil
 }
 
 func isPrimitive(k kind) bool {
