@@ -1,0 +1,87 @@
+// Package pebblestate is the state backend for state that does not fit in memory: a bounded write-back cache of decoded values over
+// one Pebble instance for each operator and subtask.
+//
+// The files are scratch space: no write-ahead log, nothing is synced on purpose, and a store never reads what another attempt
+// left. What survives a crash is the last checkpoint. Timers stay in memory.
+package pebblestate
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+
+	"github.com/millrace-io/millrace/state"
+)
+
+// Options of the backend. The zero value of every field but Dir works.
+type Options struct {
+	// Dir is the directory beneath which each store makes its own, and removes it when it is closed. Two running jobs may share it
+	// when their operators have different uids.
+	Dir string
+	// FS is where Dir is. Default the operating system's file system; tests give one in memory.
+	FS vfs.FS
+	// CacheBytes is what the decoded values of one store may take, an estimate in bytes; a map or list that is being ranged over
+	// may exceed it. Default 64 MB, at least 4 kB.
+	CacheBytes int64
+	// BlockCacheBytes is the memory for blocks of files, shared by all stores of the backend. Default 64 MB, at least 64 kB.
+	BlockCacheBytes int64
+	// MemTableBytes is the size of one memtable; a store has up to two. A larger one makes reads slower. Default 16 MB, at least 64 kB,
+	// below 1 GB.
+	MemTableBytes int64
+	// Log takes Pebble's own errors. Default: none.
+	Log *zap.Logger
+}
+
+const (
+	defaultCacheBytes      = 64 << 20
+	defaultBlockCacheBytes = 64 << 20
+	defaultMemTableBytes   = 16 << 20
+)
+
+// Validate reports every fault of the options.
+func (o Options) Validate() error {
+	var errs []error
+	if o.Dir == "" {
+		errs = append(errs, errors.New("pebblestate: Options.Dir is empty; give a directory on a local disk"))
+	}
+	for _, f := range []struct {
+		name       string
+		value      int64
+		least, top int64
+	}{
+		{"CacheBytes", o.CacheBytes, 4 << 10, 1 << 50},
+		{"BlockCacheBytes", o.BlockCacheBytes, 64 << 10, 1 << 50},
+		{"MemTableBytes", o.MemTableBytes, 64 << 10, 1<<30 - 1},
+	} {
+		if f.value != 0 && (f.value < f.least || f.value > f.top) {
+			errs = append(errs, fmt.Errorf("pebblestate: Options.%s is %d, want 0 for the default or %d…%d", f.name, f.value, f.least, f.top))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	for _, f := range []struct {
+		value *int64
+		or    int64
+	}{{&o.CacheBytes, defaultCacheBytes}, {&o.BlockCacheBytes, defaultBlockCacheBytes}, {&o.MemTableBytes, defaultMemTableBytes}} {
+		if *f.value == 0 {
+			*f.value = f.or
+		}
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return o
+}
+
+// Dir is the backend with its files beneath dir and every other option at its default.
+func Dir(dir string) state.Backend { return New(Options{Dir: dir}) }
+
+// New is the backend with the given options. Faults are reported by its Validate, before anything starts.
+func New(o Options) state.Backend { return &backend{given: o, opts: o.withDefaults()} }
