@@ -178,7 +178,7 @@ func (c *RegistryClient) classify(err error) error {
 		return fmt.Errorf("%w at %v: %w", ErrUnavailable, c.o.URLs, err)
 	}
 	switch {
-	case re.StatusCode == http.StatusNotFound:
+	case re.StatusCode == http.StatusNotFound && re.ErrorCode/100 == http.StatusNotFound: // else the path is wrong, not the schema
 		return fmt.Errorf("%w: %s", ErrUnknownSchema, re.Message)
 	case re.StatusCode >= 500 || re.StatusCode == http.StatusTooManyRequests || re.StatusCode == http.StatusRequestTimeout:
 		return fmt.Errorf("%w at %v: HTTP %d: %w", ErrUnavailable, c.o.URLs, re.StatusCode, err)
