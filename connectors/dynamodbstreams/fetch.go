@@ -19,9 +19,10 @@ const (
 	// untimedAfter is how often in a row the first read by time may fail before the shard is read without it: emulators answer a start
 	// by time with all sorts of errors.
 	untimedAfter = 6
-	// quietAfter is how long a shard must answer with empty pages before its reader is sure to be at the end of it: pages before
-	// data may be empty, but not for as long.
+	// quietAfter and quietPages are how long, and with how many empty pages, a shard must answer before its reader is sure to be at the
+	// end of it: pages before data may be empty, but not so many for so long.
 	quietAfter = 10 * time.Minute
+	quietPages = 200
 )
 
 // fetcher reads one shard ahead of what is emitted. Everything here belongs to its goroutine.
@@ -34,11 +35,13 @@ type fetcher[T any] struct {
 	// untimed says that the server does not start by time: read from the oldest record, Poll passes over what is too old.
 	untimed bool
 	opened  bool // a read has succeeded
-	skipped bool // a loss was accepted that no page has told yet
+	// skipped and reopened are for the next page: a loss was accepted; reading went on with the oldest record.
+	skipped, reopened bool
 
 	last    time.Time // start of the last read
 	trouble trouble
 	quiet   time.Time // first of the empty pages in a row; zero: none
+	empties int       // their number
 	marked  bool      // idle was told
 }
 
@@ -82,18 +85,18 @@ func (f *fetcher[T]) settle(out *dynamodbstreams.GetRecordsOutput, err error) (e
 	f.trouble.clear()
 	f.opened = true
 	f.iterator = value(out.NextShardIterator)
-	p := &page{records: out.Records, last: f.iterator == "", slot: true, skipped: f.skipped}
+	p := &page{records: out.Records, last: f.iterator == "", slot: true, skipped: f.skipped, reopened: f.reopened}
 	if len(p.records) == 0 && !p.last {
 		<-f.r.slots
 		f.empty()
 		return false, nil
 	}
-	f.skipped, f.marked, f.quiet = false, false, time.Time{}
+	f.skipped, f.reopened, f.marked, f.quiet, f.empties = false, false, false, time.Time{}, 0
 	for i := len(p.records) - 1; i >= 0; i-- {
 		if d := p.records[i].Dynamodb; d != nil && value(d.SequenceNumber) != "" {
 			f.pos.After, f.pos.Reopen = *d.SequenceNumber, false
 			if d.ApproximateCreationDateTime != nil {
-				f.pos.AtMS = d.ApproximateCreationDateTime.UnixMilli()
+				f.pos.SinceMS = max(f.pos.SinceMS, d.ApproximateCreationDateTime.UnixMilli())
 			}
 			break
 		}
@@ -126,8 +129,9 @@ func (f *fetcher[T]) empty() {
 	if f.quiet.IsZero() {
 		f.quiet = now
 	}
+	f.empties++
 	idle := !f.marked && now.Sub(f.quiet) >= f.r.o.IdleTimeout
-	settled := now.Sub(f.quiet) >= quietAfter
+	settled := now.Sub(f.quiet) >= quietAfter && f.empties >= quietPages
 	if !idle && !settled {
 		return
 	}
@@ -150,7 +154,7 @@ func (f *fetcher[T]) read() (*dynamodbstreams.GetRecordsOutput, error) {
 	ctx, cancel := context.WithTimeout(f.r.ctx, f.r.o.RequestTimeout)
 	defer cancel()
 	if f.iterator == "" {
-		if f.pos.outlived(f.r.c.Now().UnixMilli()) {
+		if (f.pos.After == "" || f.pos.Reopen) && f.pos.outlived(f.r.c.Now().UnixMilli()) {
 			return nil, errOutlived
 		}
 		out, err := f.r.o.Client.GetShardIterator(ctx, f.open(), oneAttempt)
@@ -199,7 +203,7 @@ func (f *fetcher[T]) recover(err error) (end bool, fail error) {
 	if r.ctx.Err() != nil {
 		return true, nil
 	}
-	f.quiet = time.Time{} // a shard that cannot be read is not idle
+	f.quiet, f.empties = time.Time{}, 0 // a shard that cannot be read is not idle
 	what := faultOf(err)
 	if errors.Is(err, errOutlived) {
 		what = trimmed
@@ -263,15 +267,16 @@ func (f *fetcher[T]) missing(what fault, cause error) (end bool, fail error) {
 			return false, err
 		}
 		f.skipped = true
-		f.pos.Reopen = f.pos.After != ""
 		f.pos.SinceMS = now
 		if what == gone {
 			v = finish
 		}
 	}
 	if v != finish {
+		f.reopened = true
+		f.pos.Reopen = f.pos.After != ""
 		wait(f.r.ctx, f.trouble.delay())
 		return false, nil
 	}
-	return true, f.hand(&page{last: true, skipped: f.skipped})
+	return true, f.hand(&page{last: true})
 }

@@ -12,6 +12,9 @@ import (
 const (
 	// retention is how long a stream record can be read. Source: DynamoDB developer guide, "Change data capture for DynamoDB Streams".
 	retention = 24 * time.Hour
+	// clockSkew is how far this clock and the service's may be apart where one is held against the other. Source: the service refuses
+	// requests signed more than 15 minutes off.
+	clockSkew = 15 * time.Minute
 	// rememberFor is how long a shard that was read is remembered after it was last listed: closed shards are listed long after their
 	// records are gone, and a forgotten one would be read again. Source: FLINK-36239.
 	rememberFor = 48 * time.Hour
@@ -201,7 +204,7 @@ func (l *lineage) judgeOrphans(nowMS int64) {
 		for _, s := range l.orphans[parent] {
 			s.missing++
 			switch {
-			case s.missing < goneListings || nowMS-s.createdMS <= retention.Milliseconds():
+			case s.missing < goneListings || nowMS-s.createdMS <= (retention+clockSkew).Milliseconds():
 				left = append(left, s)
 			case s.createdMS > max(l.startedMS-retention.Milliseconds(), l.fromMS):
 				// The parent ended when this shard began: then it held records that could be read when the job began.

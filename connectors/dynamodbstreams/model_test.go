@@ -29,6 +29,7 @@ type model struct {
 	mu     sync.Mutex
 	shards []*modelShard
 	serial int
+	gone   int      // records trimmed
 	all    []string // every record ever written, in order
 	byKey  map[string]int
 
@@ -38,6 +39,7 @@ type model struct {
 	empties   int            // empty pages before each page with records
 	noTimes   bool           // AT_TIMESTAMP is answered with an internal error by GetRecords, as moto does
 	keepFor   time.Duration  // retention; default 24 h
+	strict    bool           // a position whose own record is trimmed is refused, also when nothing after it is
 	fault     func(call, shard string) error
 	lose      func(call string) bool // the answer is lost after the call was done
 	onListing func(page int)
@@ -123,17 +125,18 @@ func (st *model) split(place, n int) []string {
 
 // rollOver closes every open shard and opens one child for each.
 func (st *model) rollOver() {
-	st.mu.Lock()
-	n := 0
+	for range st.openShards() {
+		st.split(0, 1)
+	}
+}
+
+func (st *model) openShards() (n int) {
 	for _, s := range st.shards {
 		if s.closed.IsZero() {
 			n++
 		}
 	}
-	st.mu.Unlock()
-	for range n {
-		st.split(0, 1)
-	}
+	return n
 }
 
 // trim applies the retention; shards that are empty and closed for longer vanish.
@@ -142,6 +145,7 @@ func (st *model) trim() {
 	for _, s := range st.shards {
 		for s.trimmed < len(s.records) && s.records[s.trimmed].Dynamodb.ApproximateCreationDateTime.Before(limit) {
 			s.trimmed++
+			st.gone++
 		}
 	}
 	st.shards = slices.DeleteFunc(st.shards, func(s *modelShard) bool { return !s.closed.IsZero() && s.closed.Before(limit) })
@@ -253,7 +257,7 @@ func (st *model) GetShardIterator(ctx context.Context, in *dynamodbstreams.GetSh
 		if at < 0 {
 			at = len(s.records)
 		}
-		if at < s.trimmed || at == s.trimmed && at > 0 {
+		if at < s.trimmed || st.strict && at == s.trimmed && at > 0 {
 			return nil, failure("TrimmedDataAccessException")
 		}
 	case types.ShardIteratorTypeAtTimestamp:

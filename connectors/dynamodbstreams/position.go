@@ -11,15 +11,13 @@ type position struct {
 	ARN string `json:"arn"`
 	// After is the sequence number of the last record passed; empty: none yet.
 	After string `json:"after,omitempty"`
-	// AtMS is the creation time of that record, Unix ms.
-	AtMS int64 `json:"at,omitempty"`
 	// FromMS: records before the first that was created at or after it are not wanted. 0 once that one was passed.
 	FromMS int64 `json:"from,omitempty"`
-	// SinceMS: while no record was passed, every record created at or after it is promised.
+	// SinceMS: what is promised and not read yet was created at or after it.
 	SinceMS int64 `json:"since"`
 	// Spent says that the shard ended before anything that is promised.
 	Spent bool `json:"spent,omitempty"`
-	// Reopen says that the records after After are lost, and that the loss was accepted: go on with the oldest there is.
+	// Reopen says that the service does not know the place After any more: go on with the oldest record that comes later.
 	Reopen bool `json:"reopen,omitempty"`
 }
 
@@ -47,25 +45,20 @@ const (
 
 // judge says what it means that the service has trimmed the records at a position, or has no such shard any more.
 func judge(p position, f fault, nowMS int64) verdict {
-	unread := p.After == "" || p.Reopen
 	switch {
 	case p.Spent && f == gone:
 		return finish
-	case p.Spent:
-		return reopen
-	case f == gone:
+	case f == gone || p.outlived(nowMS):
 		return lost
-	case unread && !p.outlived(nowMS):
-		// Asked for the oldest record; it was trimmed while the answer was on its way.
-		return reopen
 	}
-	return lost
+	// What was trimmed was read before, or is the oldest record that nobody was promised.
+	return reopen
 }
 
-// outlived reports whether records that are promised may have been deleted before the first read: asking for the oldest record then
-// succeeds and skips them silently.
+// outlived reports whether records that are promised may have been deleted before they were read. Asking for the oldest record would
+// then succeed, and skip them silently.
 func (p position) outlived(nowMS int64) bool {
-	return p.After == "" && !p.Spent && nowMS-p.SinceMS > retention.Milliseconds()
+	return !p.Spent && nowMS-p.SinceMS > (retention-clockSkew).Milliseconds()
 }
 
 // DataLossError reports records that the service deleted before they were read. Restarting does not bring them back: start the source
@@ -75,8 +68,8 @@ type DataLossError struct {
 	Shard     string
 	// After is the sequence number of the last record that was read of the shard; empty: none was.
 	After string
-	// FromMS and ToMS bound the gap, Unix ms: records created between them are gone. FromMS is the time of the last record read, or since
-	// when the job has promised the shard's records.
+	// FromMS and ToMS bound the gap, Unix ms: records created between them are gone. Everything before FromMS was read, or was never
+	// promised.
 	FromMS, ToMS int64
 	// Reason is what the service said, or did not say.
 	Reason string
@@ -96,9 +89,6 @@ func (e *DataLossError) Error() string {
 // lossAt is the error for a loss at a position.
 func lossAt(shard string, p position, nowMS int64, reason string) *DataLossError {
 	e := &DataLossError{StreamARN: p.ARN, Shard: shard, After: p.After, FromMS: p.SinceMS, ToMS: nowMS - retention.Milliseconds(), Reason: reason}
-	if p.After != "" && p.AtMS > 0 {
-		e.FromMS = p.AtMS
-	}
 	e.ToMS = max(e.ToMS, e.FromMS)
 	return e
 }

@@ -43,7 +43,7 @@ type heldShard struct {
 	page   *page
 	idle   bool
 	queued bool
-	// quietMS: the shard is known to have held no record created before; 0: nothing is known.
+	// quietMS: every record created before was read; 0: nothing is known.
 	quietMS int64
 
 	handed bool // a page was ever handed over; the fetching goroutine only
@@ -56,8 +56,10 @@ type page struct {
 	records []types.Record
 	next    int  // first record not emitted
 	last    bool // the shard ends behind it
-	skipped bool // a loss before it was accepted
 	slot    bool // it holds one of reader.slots
+
+	skipped  bool // a loss before it was accepted
+	reopened bool // it is from the oldest record on, not from after the one before
 }
 
 func newReader[T any](c connectors.Context, o Options[T]) (*reader[T], error) {
@@ -157,10 +159,12 @@ func (r *reader[T]) ping() {
 // emit emits up to n records of the shard's page, and gives the page back when it is through.
 func (r *reader[T]) emit(out connectors.Output[T], h *heldShard, p *page, n int) (used int, err error) {
 	if p.skipped {
-		p.skipped = false
-		h.pos.Reopen = h.pos.After != ""
 		h.pos.SinceMS = r.c.Now().UnixMilli()
 	}
+	if p.reopened {
+		h.pos.Reopen = h.pos.After != ""
+	}
+	p.skipped, p.reopened = false, false
 	for ; p.next < len(p.records) && used < n; p.next++ {
 		passed, err := r.emitOne(out, h, &p.records[p.next])
 		if err != nil {
@@ -199,10 +203,7 @@ func (r *reader[T]) emitOne(out connectors.Output[T], h *heldShard, rec *types.R
 	if err != nil {
 		return false, err
 	}
-	next := position{ARN: h.pos.ARN, After: c.Sequence, AtMS: c.CreatedMS, SinceMS: h.pos.SinceMS, Spent: h.pos.Spent}
-	if c.CreatedMS == connectors.NoTimestamp {
-		next.AtMS = 0
-	}
+	next := position{ARN: h.pos.ARN, After: c.Sequence, SinceMS: max(h.pos.SinceMS, c.CreatedMS), Spent: h.pos.Spent}
 	if order := compareSequences(c.Sequence, h.pos.After); h.pos.After != "" && order <= 0 {
 		if order == 0 || h.pos.Reopen {
 			return true, nil // seen before
