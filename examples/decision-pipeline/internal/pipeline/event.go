@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-
 	"github.com/millrace-io/millrace/connectors"
 	"github.com/millrace-io/millrace/connectors/dynamodbstreams"
 	"github.com/millrace-io/millrace/examples/decision-pipeline/internal/model"
@@ -120,5 +118,3 @@ func deadLetterKey(dst []byte, d connectors.DeadLetter) ([]byte, error) {
 
 // Schema is the Avro schema of Event.
 func Schema() (string, error) { return serde.SchemaOf[Event]() }
-
-func variableItem(v model.Variable) (map[string]types.AttributeValue, error) { return v.Item(), nil }

@@ -68,6 +68,8 @@ type Policy struct {
 
 	cases, denied, invalid, corrected atomic.Int64
 
+	watching context.Context // of the watchers, which outlive the workers
+
 	mu       sync.Mutex
 	accepted map[string]int64 // id → newest acknowledged version; nil without a number of decisions
 	versions map[string]int64 // customer → acknowledged versions
@@ -100,6 +102,7 @@ func (o Options) Customer(i int) string { return fmt.Sprintf("%sc-%06d", o.Custo
 // Run works through all cases and returns when the last is acknowledged; the end of ctx ends it early without an error.
 func (p *Policy) Run(ctx context.Context) error {
 	cases := make(chan int)
+	p.watching = ctx
 	work, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var workers sync.WaitGroup
@@ -221,7 +224,7 @@ func (p *Policy) handle(ctx context.Context, i int) (d model.Decision, correctAf
 	if d.Reason != "score" {
 		p.denied.Add(1)
 	}
-	p.acknowledged(ctx, d, 1, i%watchEvery == 0)
+	p.acknowledged(d, 1, i%watchEvery == 0)
 	correctAfter = -1
 	if rnd.Float64() < correctedShare {
 		correctAfter = rnd.IntN(2) * 100
@@ -245,11 +248,11 @@ func (p *Policy) correct(ctx context.Context, d model.Decision) error {
 		return err
 	}
 	p.corrected.Add(1)
-	p.acknowledged(ctx, d, 2, false)
+	p.acknowledged(d, 2, false)
 	return nil
 }
 
-func (p *Policy) acknowledged(ctx context.Context, d model.Decision, version int64, watch bool) {
+func (p *Policy) acknowledged(d model.Decision, version int64, watch bool) {
 	at := time.Now()
 	p.mu.Lock()
 	if p.accepted != nil {
@@ -260,7 +263,7 @@ func (p *Policy) acknowledged(ctx context.Context, d model.Decision, version int
 	p.mu.Unlock()
 	p.o.Accepted(d.ID, version, at)
 	if watch {
-		p.watchers.Go(func() { p.watch(ctx, d.Customer, n, at) })
+		p.watchers.Go(func() { p.watch(p.watching, d.Customer, n, at) })
 	}
 }
 
