@@ -329,7 +329,7 @@ func (c *cells[K, V]) fetch() (*slot[K, V], error) {
 // sweepEvery and sweepScan: one in sweepEvery accesses to states with TTL looks at the next sweepScan entries of the store.
 const (
 	sweepEvery = 256
-	sweepScan  = 64
+	sweepScan  = 256
 )
 
 // sweepStore deletes some expired entries from the store. That the cache may hold them too does no harm: a clean copy has

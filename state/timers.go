@@ -66,14 +66,20 @@ func (t *Timers[K]) Delete(d Domain, tsMS int64) {
 // Next is the time of the earliest pending timer; ok is false when there is none.
 func (t *Timers[K]) Next(d Domain) (tsMS int64, ok bool) {
 	at, ok := t.queues[d].next(t)
-	return unbiased(at), ok
+	if !ok {
+		return 0, false
+	}
+	return unbiased(at), true
 }
 
 // PopDue removes and returns the earliest pending timer with a time ≤ upToMS: in the order of time, then of encoded key, whatever the
 // order of registration was and across a restore. ok is false when none is due.
 func (t *Timers[K]) PopDue(d Domain, upToMS int64) (key K, hash uint64, tsMS int64, ok bool) {
 	e, ok := t.queues[d].pop(biased(upToMS), t)
-	return e.key, e.hash, unbiased(e.at), ok
+	if !ok {
+		return key, 0, 0, false
+	}
+	return e.key, e.hash, unbiased(e.at), true
 }
 
 // biased maps times to unsigned integers in the same order.

@@ -3,17 +3,15 @@ package statetest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
-	"sort"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/millrace-io/millrace/serde"
 	"github.com/millrace-io/millrace/state"
-	"github.com/millrace-io/millrace/state/memstate"
 )
 
 // Run runs the suite. newBackend makes a backend for one test; it may register clean-up on t.
@@ -22,10 +20,30 @@ func Run(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		name string
 		run  func(*testing.T, func(t *testing.T) state.Backend)
 	}{
+		{"Kinds", testKinds},
+		{"ManyKeys", testManyKeys},
+		{"ClearAndReuse", testClearAndReuse},
+		{"MapOrderAndChange", testMapOrderAndChange},
+		{"ListChangeWhileRange", testListChangeWhileRange},
+		{"References", testReferences},
+		{"TTL", testTTL},
+		{"TTLElements", testTTLElements},
+		{"TTLInSnapshots", testTTLInSnapshots},
+		{"TTLSweep", testTTLSweep},
+		{"TTLVectors", testTTLVectors},
+		{"Timers", testTimers},
+		{"TimersRestore", testTimersRestore},
 		{"SnapshotRestore", testSnapshotRestore},
+		{"SnapshotIsAnImage", testSnapshotIsAnImage},
+		{"SnapshotsOverlap", testSnapshotsOverlap},
 		{"Rescale", testRescale},
 		{"CrossBackend", testCrossBackend},
 		{"Undeclared", testUndeclared},
+		{"Mismatches", testMismatches},
+		{"Evolution", testEvolution},
+		{"CodecErrors", testCodecErrors},
+		{"Damage", testDamage},
+		{"CloseBeforeRelease", testCloseBeforeRelease},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, newBackend) })
 	}
@@ -102,14 +120,23 @@ func declare(now func() time.Time, opts ...state.Option) *operator {
 	}
 }
 
-var attempts int
+// attempts counts the stores of the process; tests may run at once.
+var attempts atomic.Int64
+
+func attempt() string { return fmt.Sprint(attempts.Add(1)) }
+
+// open opens s on b for all key groups and closes it at the end of the test.
+func open[K comparable](t testing.TB, s *state.Keyed[K], b state.Backend) {
+	t.Helper()
+	must(t, s.Open(b, state.OpenOptions{UID: "op", Groups: state.GroupRange{End: state.DefaultMaxParallelism}, Attempt: attempt()}))
+	t.Cleanup(func() { must(t, s.Close()) })
+}
 
 // start opens o on b for one of several subtasks and closes it at the end of the test.
 func start(t testing.TB, o *operator, b state.Backend, subtask, parallelism int) *operator {
 	t.Helper()
-	attempts++
 	must(t, o.Open(b, state.OpenOptions{
-		UID: "op", Subtask: subtask, Groups: state.RangeOf(subtask, parallelism, state.DefaultMaxParallelism), Attempt: fmt.Sprint(attempts),
+		UID: "op", Subtask: subtask, Groups: state.RangeOf(subtask, parallelism, state.DefaultMaxParallelism), Attempt: attempt(),
 	}))
 	t.Cleanup(func() { must(t, o.Close()) })
 	return o
@@ -223,107 +250,4 @@ func names(n int) []string {
 		}
 	}
 	return keys
-}
-
-func testSnapshotRestore(t *testing.T, newBackend func(t *testing.T) state.Backend) {
-	keys := names(500)
-	o := start(t, declare(nil), newBackend(t), 0, 1)
-	fill(t, o, keys)
-	want := contents(t, o, keys)
-	var files Files
-	handles := snapshot(t, o, &files)
-	back := start(t, declare(nil), newBackend(t), 0, 1)
-	must(t, back.Restore(context.Background(), &files, handles, nil))
-	equal(t, "restored state", contents(t, back, keys), want)
-	equal(t, "restored timers", drain(back), drain(o))
-	if len(want) != len(keys) {
-		t.Fatalf("%d keys have state, want %d", len(want), len(keys))
-	}
-}
-
-func testRescale(t *testing.T, newBackend func(t *testing.T) state.Backend) {
-	keys := names(600)
-	one := start(t, declare(nil), newBackend(t), 0, 1)
-	fill(t, one, keys)
-	want := contents(t, one, keys)
-	var files Files
-	handles := snapshot(t, one, &files)
-	wantTimers := drain(one)
-	sort.Strings(wantTimers)
-	for _, parallelism := range []int{3, 2} {
-		var next []state.File
-		got := map[string]string{}
-		var timers []string
-		for i := range parallelism {
-			o := start(t, declare(nil), newBackend(t), i, parallelism)
-			must(t, o.Restore(context.Background(), &files, handles, nil))
-			for k, v := range contents(t, o, owned(o, keys, i, parallelism)) {
-				got[k] = v
-			}
-			next = append(next, snapshot(t, o, &files)...)
-			timers = append(timers, drain(o)...)
-		}
-		sort.Strings(timers)
-		equal(t, fmt.Sprintf("state at parallelism %d", parallelism), got, want)
-		equal(t, fmt.Sprintf("timers at parallelism %d", parallelism), timers, wantTimers)
-		handles = next
-	}
-}
-
-// owned are the keys of one subtask.
-func owned(o *operator, keys []string, subtask, parallelism int) (mine []string) {
-	r := state.RangeOf(subtask, parallelism, state.DefaultMaxParallelism)
-	for _, k := range keys {
-		if r.Contains(state.GroupOf(o.hash(k), state.DefaultMaxParallelism)) {
-			mine = append(mine, k)
-		}
-	}
-	return mine
-}
-
-func testCrossBackend(t *testing.T, newBackend func(t *testing.T) state.Backend) {
-	keys := names(300)
-	var files Files
-	source := start(t, declare(nil), memstate.New(), 0, 1)
-	fill(t, source, keys)
-	want := contents(t, source, keys)
-	handles := snapshot(t, source, &files)
-	here := start(t, declare(nil), newBackend(t), 0, 1)
-	must(t, here.Restore(context.Background(), &files, handles, nil))
-	equal(t, "state from memory", contents(t, here, keys), want)
-	// What is appended after the change of backend comes after what was there.
-	must(t, here.at(keys[3]).list.Append("last"))
-	handles = snapshot(t, here, &files)
-	back := start(t, declare(nil), memstate.New(), 0, 1)
-	must(t, back.Restore(context.Background(), &files, handles, nil))
-	list := get[[]string](t)(back.at(keys[3]).list.Values())
-	equal(t, "list", list, []string{"e0", keys[3], "e1", keys[3], "e2", keys[3], "last"})
-	must(t, back.at(keys[3]).list.Set(list[:len(list)-1]))
-	equal(t, "state back in memory", contents(t, back, keys), want)
-	equal(t, "timers back in memory", drain(back), drain(source))
-}
-
-func testUndeclared(t *testing.T, newBackend func(t *testing.T) state.Backend) {
-	keys := names(20)
-	var files Files
-	o := start(t, declare(nil), newBackend(t), 0, 1)
-	fill(t, o, keys)
-	handles := snapshot(t, o, &files)
-	open := func() (*state.Keyed[string], *state.Value[int64]) {
-		s := state.NewKeyed(serde.MustFor[string](), state.Config{})
-		v := s.Value[int64]("value")
-		start(t, &operator{Keyed: s}, newBackend(t), 0, 1)
-		return s, v
-	}
-	s, _ := open()
-	err := s.Restore(context.Background(), &files, handles, []string{"text", "ref", "mean", "timers"})
-	var u *state.UndeclaredStateError
-	if !errors.As(err, &u) {
-		t.Fatalf("restore with undeclared states: %v, want an UndeclaredStateError", err)
-	}
-	equal(t, "undeclared states", u.Names, []string{"list", "sum", "table"})
-	s, v := open()
-	must(t, s.Restore(context.Background(), &files, handles, []string{"text", "ref", "mean", "timers", "list", "sum", "table"}))
-	s.SetCurrent(keys[7], o.hash(keys[7]))
-	equal(t, "value", get[int64](t)(v.Get()), int64(7))
 }

@@ -1,0 +1,138 @@
+package statetest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/millrace-io/millrace/state"
+)
+
+func testTTL(t *testing.T, newBackend func(t *testing.T) state.Backend) {
+	for _, onRead := range []bool{false, true} {
+		t.Run(fmt.Sprintf("onRead=%v", onRead), func(t *testing.T) {
+			c := newClock()
+			opts := []state.Option{state.TTL(time.Second)}
+			if onRead {
+				opts = append(opts, state.TTLOnRead())
+			}
+			o := start(t, declare(c.Now, opts...), newBackend(t), 0, 1)
+			all := map[string]string{"k": "value=1 text=t ref=[r] list=[e] table=[m:2] sum=3 mean=4"}
+			write := func() {
+				o.at("k")
+				must(t, o.value.Set(1))
+				must(t, o.text.Set("t"))
+				must(t, o.ref.Set([]string{"r"}))
+				must(t, o.list.Append("e"))
+				must(t, o.table.Put("m", 2))
+				must(t, o.sum.Add(3))
+				must(t, o.mean.Add(4))
+			}
+			read := func() map[string]string { return contents(t, o, []string{"k"}) }
+			write()
+			c.advance(999 * time.Millisecond)
+			equal(t, "state 1 ms before it expires", read(), all)
+			c.advance(time.Millisecond)
+			if onRead {
+				equal(t, "state 1 s after the write, read 1 ms ago", read(), all)
+				c.advance(time.Second)
+			}
+			equal(t, "state when it has expired", read(), map[string]string{})
+			write()
+			equal(t, "state written after it expired", read(), all)
+		})
+	}
+}
+
+func testTTLElements(t *testing.T, newBackend func(t *testing.T) state.Backend) {
+	c := newClock()
+	o := start(t, declare(c.Now, state.TTL(time.Second)), newBackend(t), 0, 1)
+	o.at("k")
+	for i := range 4 {
+		must(t, o.list.Append(fmt.Sprint(i)))
+		must(t, o.table.Put(fmt.Sprint(i), int64(i)))
+		c.advance(400 * time.Millisecond)
+	}
+	equal(t, "state", contents(t, o, []string{"k"}), map[string]string{"k": "list=[2 3] table=[2:2 3:3]"})
+	equal(t, "list length", get[int](t)(o.list.Len()), 2)
+	equal(t, "map length", get[int](t)(o.table.Len()), 2)
+	if _, ok, _ := o.table.Get("1"); ok {
+		t.Fatal("an expired map entry is returned")
+	}
+	must(t, o.table.Put("2", 22)) // lives on
+	c.advance(700 * time.Millisecond)
+	equal(t, "state", contents(t, o, []string{"k"}), map[string]string{"k": "table=[2:22]"})
+}
+
+func testTTLInSnapshots(t *testing.T, newBackend func(t *testing.T) state.Backend) {
+	c := newClock()
+	ttl := state.TTL(time.Second)
+	o := start(t, declare(c.Now, ttl), newBackend(t), 0, 1)
+	keys := names(60)
+	fill(t, o, keys[:30])
+	c.advance(600 * time.Millisecond)
+	fill(t, o, keys[30:])
+	late := contents(t, o, keys[30:])
+	c.advance(600 * time.Millisecond)
+	var files Files
+	handles := snapshot(t, o, &files)
+	raw, _ := files.Bytes(handles[0].Name)
+	n := 0
+	_, err := state.ReadFile(bytesReader(raw), func(e state.Entry) error {
+		if e.ExpiresMS != 0 && e.ExpiresMS <= c.now.UnixMilli() {
+			t.Errorf("the snapshot holds an entry that expired at %d", e.ExpiresMS)
+		}
+		n++
+		return nil
+	})
+	must(t, err)
+	if n == 0 {
+		t.Fatal("the snapshot is empty")
+	}
+	back := start(t, declare(c.Now, ttl), newBackend(t), 0, 1)
+	must(t, back.Restore(context.Background(), &files, handles, nil))
+	equal(t, "restored state", contents(t, back, keys), late)
+	// The stamps are restored with the values, and a state may lose or gain its TTL.
+	without := start(t, declare(c.Now), newBackend(t), 0, 1)
+	must(t, without.Restore(context.Background(), &files, handles, nil))
+	c.advance(500 * time.Millisecond)
+	equal(t, "restored state after its time", contents(t, back, keys), map[string]string{})
+	equal(t, "state that lost its TTL", contents(t, without, keys), late)
+	handles = snapshot(t, without, &files)
+	gained := start(t, declare(c.Now, ttl), newBackend(t), 0, 1)
+	must(t, gained.Restore(context.Background(), &files, handles, nil))
+	c.advance(999 * time.Millisecond)
+	equal(t, "state that gained a TTL", contents(t, gained, keys), late)
+	c.advance(time.Millisecond)
+	equal(t, "state that gained a TTL, after it", contents(t, gained, keys), map[string]string{})
+}
+
+// testTTLSweep checks that expired entries are removed although nobody asks for their keys again.
+func testTTLSweep(t *testing.T, newBackend func(t *testing.T) state.Backend) {
+	c := newClock()
+	o := start(t, declare(c.Now, state.TTL(time.Second)), newBackend(t), 0, 1)
+	old := names(2000)
+	fill(t, o, old)
+	c.advance(time.Hour)
+	for i := range 60_000 {
+		o.at(fmt.Sprint("new", i%500))
+		must(t, o.value.Set(1))
+		must(t, o.list.Append("x"))
+		if i%5 == 0 {
+			must(t, o.list.Clear())
+		}
+	}
+	c.now = newClock().now // time goes back, so what still exists shows
+	must(t, o.at("new0").value.Set(1))
+	left := 0
+	for _, k := range old {
+		if _, ok, err := o.at(k).value.Lookup(); ok {
+			must(t, err)
+			left++
+		}
+	}
+	if left > len(old)/10 {
+		t.Fatalf("%d of %d expired values were never removed", left, len(old))
+	}
+}
