@@ -67,7 +67,7 @@ func splitURL(uri string) (storage, name string) {
 		return uri, ""
 	}
 	storage = strings.TrimSuffix(dir, ckptDir)
-	if trimmed := strings.TrimSuffix(storage, "/"); trimmed != "" && !strings.HasSuffix(trimmed, ":/") {
+	if trimmed := strings.TrimSuffix(storage, "/"); trimmed != "" && !strings.HasSuffix(trimmed, "://") {
 		storage = trimmed
 	}
 	if storage == "" {
