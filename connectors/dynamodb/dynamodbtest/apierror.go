@@ -3,7 +3,7 @@ package dynamodbtest
 import (
 	"net/http"
 
-	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest/internal/attr"
+	"github.com/millrace-io/millrace/connectors/dynamodb/internal/attr"
 )
 
 // Error is an answer that the service gives instead of a result. As a Fault it makes the server give that answer.

@@ -4,7 +4,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest/internal/attr"
+	"github.com/millrace-io/millrace/connectors/dynamodb/internal/attr"
 )
 
 const (

@@ -32,6 +32,9 @@ type Fault struct {
 	Status int
 	// DropBefore breaks the connection before the call is carried out: to the client the outcome is unknown.
 	DropBefore bool
+	// Late breaks the connection at once and carries the call out after this delay, as a network may deliver a request long after its
+	// sender gave up. Close ends the wait; the call is then not carried out.
+	Late time.Duration
 	// Unprocessed are the indices of the requests of a BatchWriteItem or BatchGetItem, counted through all tables in order of table
 	// name and then as sent, that are left undone and answered as unprocessed. When all are, the answer is
 	// ProvisionedThroughputExceededException.

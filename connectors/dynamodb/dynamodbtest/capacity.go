@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest/internal/attr"
+	"github.com/millrace-io/millrace/connectors/dynamodb/internal/attr"
 )
 
 // Limits are the capacity of a table. Zero fields mean no limit.

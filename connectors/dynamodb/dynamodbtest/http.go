@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest/internal/attr"
+	"github.com/millrace-io/millrace/connectors/dynamodb/internal/attr"
 )
 
 // requestBytesMax is the size of a request body that is read: 16 MB of items, and as much again for JSON around and base64.
@@ -117,6 +117,14 @@ func (s *Server) answerCall(w http.ResponseWriter, ctx context.Context, c *Call,
 		return
 	case f.DropBefore:
 		c.Lost = true
+		drop()
+	case f.Late > 0:
+		c.Lost = true
+		s.late.Go(func() {
+			if pause(s.ctx, f.Late) {
+				p.run(s, f) //nolint:errcheck // nobody waits for the answer
+			}
+		})
 		drop()
 	}
 	out, err := p.run(s, f)

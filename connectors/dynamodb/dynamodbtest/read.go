@@ -3,8 +3,8 @@ package dynamodbtest
 import (
 	"slices"
 
-	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest/internal/attr"
 	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest/internal/expr"
+	"github.com/millrace-io/millrace/connectors/dynamodb/internal/attr"
 )
 
 type getItem struct {

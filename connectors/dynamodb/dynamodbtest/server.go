@@ -1,6 +1,7 @@
 package dynamodbtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -83,6 +84,9 @@ type Server struct {
 	opts Options
 	http *http.Server // nil without a socket
 	addr string
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
+	late sync.WaitGroup // calls that are carried out late
 
 	mu      sync.Mutex // guards all below; never held while a call is delayed or a user's function runs
 	tables  map[string]*table
@@ -101,7 +105,9 @@ func New(opts Options) *Server {
 	if err := opts.Validate(); err != nil {
 		panic(err)
 	}
-	return &Server{opts: opts.withDefaults(), tables: map[string]*table{}, streams: map[string]*stream{}, tokens: map[string]token{}}
+	s := &Server{opts: opts.withDefaults(), tables: map[string]*table{}, streams: map[string]*stream{}, tokens: map[string]token{}}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s
 }
 
 // Start makes a server that listens on a free port of 127.0.0.1. It panics if the options are invalid or no port can be had, as
@@ -123,6 +129,8 @@ func (s *Server) Close() {
 	if s.http != nil {
 		s.http.Close()
 	}
+	s.stop()
+	s.late.Wait()
 }
 
 // URL is the endpoint, e.g. http://127.0.0.1:40123. Without a socket it is a name that only the server's own clients resolve.

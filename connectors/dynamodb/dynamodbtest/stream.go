@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest/internal/attr"
+	"github.com/millrace-io/millrace/connectors/dynamodb/internal/attr"
 )
 
 // Times of the Streams API. Source: its API reference.

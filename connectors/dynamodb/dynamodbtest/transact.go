@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest/internal/attr"
+	"github.com/millrace-io/millrace/connectors/dynamodb/internal/attr"
 )
 
 const (

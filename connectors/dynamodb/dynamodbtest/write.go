@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest/internal/attr"
 	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest/internal/expr"
+	"github.com/millrace-io/millrace/connectors/dynamodb/internal/attr"
 )
 
 // substitutions are the parameters that expressions share, and the legacy ones that are refused.

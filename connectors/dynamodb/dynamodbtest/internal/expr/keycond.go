@@ -1,7 +1,7 @@
 package expr
 
 import (
-	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest/internal/attr"
+	"github.com/millrace-io/millrace/connectors/dynamodb/internal/attr"
 )
 
 // KeyRange is what a key condition selects: one value of the hash key, and a condition on the range key or nil.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest/internal/attr"
+	"github.com/millrace-io/millrace/connectors/dynamodb/internal/attr"
 )
 
 // Kinds of expressions, as they are named in messages.

@@ -130,7 +130,7 @@ func (v Value) Size() int {
 	case S, B:
 		return len(v.Str)
 	case N:
-		return v.Number().sizeBytes()
+		return v.Number().SizeBytes()
 	case BOOL, NULL:
 		return 1
 	case M:
@@ -146,7 +146,7 @@ func (v Value) Size() int {
 	for _, e := range v.Set {
 		if v.Kind == NS {
 			num, _ := ParseNumber(e)
-			n += num.sizeBytes()
+			n += num.SizeBytes()
 			continue
 		}
 		n += len(e)

@@ -170,8 +170,8 @@ func (n Number) scaled(low int) *big.Int {
 	return v
 }
 
-// sizeBytes follows the developer guide: one byte for two significant digits, plus one, plus one for a sign.
-func (n Number) sizeBytes() int {
+// SizeBytes follows the developer guide: one byte for two significant digits, plus one, plus one for a sign.
+func (n Number) SizeBytes() int {
 	size := (len(n.digits)+1)/2 + 1
 	if n.neg {
 		size++

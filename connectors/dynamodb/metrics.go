@@ -1,0 +1,57 @@
+package dynamodb
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of one writer. Its series outlive the writer: a restarted task goes on with them.
+type metrics struct {
+	calls       prometheus.Gauge
+	buffered    prometheus.Gauge
+	window      prometheus.Gauge
+	written     prometheus.Counter
+	superseded  prometheus.Counter
+	conditions  prometheus.Counter
+	deadLetters prometheus.Counter
+	sent        prometheus.Counter
+	unprocessed prometheus.Counter
+	units       prometheus.Counter
+	failures    prometheus.Counter
+	throttles   *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) metrics {
+	gauge := func(name, help string) prometheus.Gauge {
+		return register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_dynamodb_sink_" + name, Help: help}))
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_dynamodb_sink_" + name, Help: help}))
+	}
+	return metrics{
+		calls:       gauge("calls_in_flight", "Calls that run now."),
+		buffered:    gauge("buffered_bytes", "Bytes held, waiting or in flight; at Options.BufferBytesMax the input waits."),
+		window:      gauge("calls_window", "Calls that may run at once."),
+		written:     counter("items_written_total", "Items written."),
+		superseded:  counter("items_superseded_total", "Items not written because a later one of their key was buffered."),
+		conditions:  counter("condition_failures_total", "Items not written because the table held an equal or newer version."),
+		deadLetters: counter("dead_letters_total", "Items that can never be written, handed over as dead letters."),
+		sent:        counter("items_sent_total", "Items in calls, each attempt counted."),
+		unprocessed: counter("items_unprocessed_total", "Items that the service sent back unprocessed; over items sent it is the unprocessed share."),
+		units:       counter("write_units_total", "Write units that the service counted."),
+		failures:    counter("call_failures_total", "Calls without a usable answer, repeated."),
+		throttles: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_dynamodb_sink_throttles_total",
+			Help: "Throttled calls by the service's reason."}, []string{"reason"})),
+	}
+}
+
+// register adds a collector, or returns the one of an earlier attempt of the same task.
+func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
+	if are, ok := errors.AsType[prometheus.AlreadyRegisteredError](r.Register(c)); ok {
+		if old, ok := are.ExistingCollector.(C); ok {
+			return old
+		}
+	}
+	return c
+}
