@@ -101,19 +101,25 @@ func (s s3Storage) Open(context.Context) (Objects, error) {
 			}
 			creds = credentials.NewStaticCredentialsProvider(id, secret, os.Getenv("AWS_SESSION_TOKEN"))
 		}
-		client = s3.New(s3.Options{
-			Region:       firstOf(s.o.Region, os.Getenv("AWS_REGION"), "us-east-1"),
-			Credentials:  aws.NewCredentialsCache(creds),
-			BaseEndpoint: nonEmpty(s.o.Endpoint),
-			UsePathStyle: s.o.Endpoint != "",
-			// The journal tries again itself: it alone knows how to find out what a lost answer was.
-			Retryer: aws.NopRetryer{},
-			// The signature covers the content already, and older stores do not know the newer checksums.
-			RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
-			ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
-		})
+		client = s.client(creds, nil)
 	}
 	return &s3Objects{client: client, bucket: s.o.Bucket, prefix: prefix}, nil
+}
+
+// client makes the client of our own; transport nil is the default one.
+func (s s3Storage) client(creds aws.CredentialsProvider, transport s3.HTTPClient) *s3.Client {
+	return s3.New(s3.Options{
+		Region:       firstOf(s.o.Region, os.Getenv("AWS_REGION"), "us-east-1"),
+		Credentials:  aws.NewCredentialsCache(creds),
+		BaseEndpoint: nonEmpty(s.o.Endpoint),
+		UsePathStyle: s.o.Endpoint != "",
+		HTTPClient:   transport,
+		// The journal tries again itself: it alone knows how to find out what a lost answer was.
+		Retryer: aws.NopRetryer{},
+		// The signature covers the content already, and older stores do not know the newer checksums.
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
+		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
+	})
 }
 
 func firstOf(vs ...string) string {
