@@ -13,7 +13,18 @@ import (
 
 // dirStore keeps objects as files below a root folder. Atomicity is that of link(2) and rename(2), durability that of fsync(2) on the file
 // and then on its folder.
-type dirStore struct{ root string }
+type dirStore struct {
+	root string
+	// fsync replaces (*os.File).Sync in tests; nil otherwise.
+	fsync func(*os.File) error
+}
+
+func (d dirStore) sync(f *os.File) error {
+	if d.fsync != nil {
+		return d.fsync(f)
+	}
+	return f.Sync()
+}
 
 func (d dirStore) file(name string) string { return filepath.Join(d.root, filepath.FromSlash(name)) }
 
@@ -41,7 +52,7 @@ func (d dirStore) syncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(d.sync(f), f.Close())
 }
 
 func (d dirStore) stage(_ context.Context, name string) (stagedObject, error) {
@@ -52,18 +63,19 @@ func (d dirStore) stage(_ context.Context, name string) (stagedObject, error) {
 	if err != nil {
 		return nil, fmt.Errorf("file: staging %s: %w", d.url(name), err)
 	}
-	return &dirStaged{File: f}, nil
+	return &dirStaged{File: f, store: d}, nil
 }
 
 // dirStaged is a file below _staging, which is where the object stays until it is published.
 type dirStaged struct {
 	*os.File
-	done bool
+	store dirStore
+	done  bool
 }
 
 func (s *dirStaged) commit(context.Context) error {
 	s.done = true
-	if err := errors.Join(s.Sync(), s.File.Close()); err != nil {
+	if err := errors.Join(s.store.sync(s.File), s.File.Close()); err != nil {
 		return fmt.Errorf("file: storing %q: %w", s.Name(), err)
 	}
 	return nil
@@ -98,7 +110,7 @@ func (d dirStore) create(_ context.Context, name string, data []byte) error {
 	}
 	defer os.Remove(tmp.Name())
 	_, err = tmp.Write(data)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+	if err = errors.Join(err, d.sync(tmp), tmp.Close()); err != nil {
 		return fmt.Errorf("file: creating %s: %w", d.url(name), err)
 	}
 	// A link, unlike a rename, fails when the name is taken, and unlike an exclusive open it shows the content at once.

@@ -3,6 +3,7 @@ package file
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"path"
 	"path/filepath"
@@ -178,7 +179,7 @@ func parseURL(raw string) (location, error) {
 		return location{}, wrong
 	}
 	loc := location{bucket: u.Host, prefix: strings.Trim(u.Path, "/")}
-	if loc.prefix != "" && path.Clean(loc.prefix) != loc.prefix {
+	if loc.prefix != "" && !fs.ValidPath(loc.prefix) {
 		return location{}, fmt.Errorf("file: prefix of URL %q has empty or dotted parts", raw)
 	}
 	for k, v := range u.Query() {

@@ -90,7 +90,7 @@ func newParquetDecoder(r io.ReaderAt, size int64, want string) (*parquetDecoder,
 	}
 	s, err := parseSchema(text)
 	if err != nil {
-		return nil, fmt.Errorf("Avro schema in the metadata: %w", err)
+		return nil, fmt.Errorf("schema of Avro in the metadata: %w", err)
 	}
 	root, node, err := columnsOf(s)
 	if err != nil {

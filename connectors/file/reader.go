@@ -231,7 +231,7 @@ func (r *reader[T]) read(ctx context.Context, s connectors.Split) bool {
 		for bytes := 0; len(c.items) < chunkRecords && bytes < chunkBytes && !c.last; {
 			datum, err := f.next(s.ID, index)
 			switch {
-			case errors.Is(err, io.EOF):
+			case err == io.EOF: // not errors.Is: damage may wrap one
 				c.last = true
 				continue
 			case err != nil:
@@ -298,7 +298,7 @@ func (w *watched) guard(name string, record int64, f func() error) (err error) {
 			err = fmt.Errorf("%v", p)
 		}
 		switch {
-		case err == nil || errors.Is(err, io.EOF):
+		case err == nil || err == io.EOF: // not errors.Is: libraries wrap it when a file ends too early
 		case w.err != nil:
 			err = w.err
 		default:
@@ -314,6 +314,22 @@ func (f *openedFile[T]) next(name string, record int64) (datum []byte, err error
 		return err
 	})
 	return datum, err
+}
+
+// newDecoder begins to read a file of the format that its name tells. want is the schema to assume for a file that has none.
+func newDecoder(name string, r io.ReaderAt, size int64, want string) (decoder, error) {
+	if formatOf(name) == Parquet {
+		d, err := newParquetDecoder(r, size, want)
+		if err != nil {
+			return nil, err
+		}
+		return d, nil
+	}
+	d, err := newAvroDecoder(io.NewSectionReader(r, 0, size), size)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // openSplit opens the file of a split and goes to its position.
@@ -332,13 +348,8 @@ func (r *reader[T]) openSplit(ctx context.Context, name string, p position) (*op
 		if p.Bytes != 0 && p.Bytes != o.Size() {
 			return fmt.Errorf("it has %d bytes, its manifest says %d", o.Size(), p.Bytes)
 		}
-		if formatOf(name) == Parquet {
-			f.dec, err = newParquetDecoder(f.object, o.Size(), f.serde.Schema())
-		} else {
-			f.dec, err = newAvroDecoder(io.NewSectionReader(f.object, 0, o.Size()), o.Size())
-		}
-		if err != nil {
-			return err
+		if f.dec, err = newDecoder(name, f.object, o.Size(), f.serde.Schema()); err != nil {
+			return fmt.Errorf("it is no %v file: %w", formatOf(name), err)
 		}
 		if err := f.dec.skip(p.Record); errors.Is(err, io.EOF) {
 			return fmt.Errorf("it has fewer than the %d records that were read from it before", p.Record)

@@ -159,12 +159,7 @@ func readNames(t testing.TB, s objects, names []string) []order {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var d decoder
-		if formatOf(name) == Parquet {
-			d, err = newParquetDecoder(o, o.Size(), "")
-		} else {
-			d, err = newAvroDecoder(io.NewSectionReader(o, 0, o.Size()), o.Size())
-		}
+		d, err := newDecoder(name, o, o.Size(), "")
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

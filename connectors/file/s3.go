@@ -12,7 +12,9 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -258,43 +260,81 @@ func (s *s3Store) open(ctx context.Context, name string) (object, error) {
 	return &s3Object{ctx: ctx, store: s, name: name, size: size}, nil
 }
 
-// s3Object reads ranges of an object. It holds the context of open, because io.ReaderAt has none.
+// An object is read in windows of this many bytes, of which the last few are kept: decoders ask for many small ranges, and each request
+// costs a round trip.
+const (
+	s3Window      = 1 << 20
+	s3WindowsKept = 4
+)
+
+// s3Object reads an object window by window. It holds the context of open, because io.ReaderAt has none.
 type s3Object struct {
 	ctx   context.Context
 	store *s3Store
 	name  string
 	size  int64
+
+	mu      sync.Mutex // guards windows
+	windows []window   // the most recently used last
+}
+
+// window holds the bytes of an object from index × s3Window on.
+type window struct {
+	index int64
+	data  []byte
 }
 
 // Size is the object's size when it was opened, bytes.
 func (o *s3Object) Size() int64 { return o.size }
 
-// Close does nothing: nothing is held between calls.
+// Close does nothing: nothing is held at the server between calls.
 func (o *s3Object) Close() error { return nil }
 
-// ReadAt reads one range by one request.
+// ReadAt copies from the windows that hold the range.
 func (o *s3Object) ReadAt(p []byte, off int64) (n int, err error) {
-	if off < 0 || off >= o.size {
-		return 0, io.EOF
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for n < len(p) {
+		at := off + int64(n)
+		if at < 0 || at >= o.size {
+			return n, io.EOF
+		}
+		data, err := o.window(at / s3Window)
+		if err != nil {
+			return n, err
+		}
+		n += copy(p[n:], data[at%s3Window:])
 	}
-	want := p[:min(int64(len(p)), o.size-off)]
-	if len(want) == 0 {
-		return 0, nil
+	return n, nil
+}
+
+// window returns the bytes of a window, by one request unless they are kept.
+func (o *s3Object) window(index int64) ([]byte, error) {
+	if i := slices.IndexFunc(o.windows, func(w window) bool { return w.index == index }); i >= 0 {
+		w := o.windows[i]
+		o.windows = append(slices.Delete(o.windows, i, i+1), w)
+		return w.data, nil
 	}
-	err = o.store.retry(o.ctx, "reading", o.name, func() error {
+	start := index * s3Window
+	data := make([]byte, min(s3Window, o.size-start))
+	err := o.store.retry(o.ctx, "reading", o.name, func() error {
 		out, err := o.store.client.GetObject(o.ctx, &s3.GetObjectInput{
-			Bucket: &o.store.bucket, Key: o.store.key(o.name), Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, off+int64(len(want))-1)),
+			Bucket: &o.store.bucket, Key: o.store.key(o.name), Range: aws.String(fmt.Sprintf("bytes=%d-%d", start, start+int64(len(data))-1)),
 		})
 		if err != nil {
 			return err
 		}
-		n, err = io.ReadFull(out.Body, want)
+		_, err = io.ReadFull(out.Body, data)
 		return errors.Join(err, out.Body.Close())
 	})
-	if err == nil && n < len(p) {
-		err = io.EOF
+	if err != nil {
+		return nil, err
 	}
-	return n, err
+	if len(o.windows) == s3WindowsKept {
+		o.windows = slices.Delete(o.windows, 0, 1)
+	}
+	o.windows = append(o.windows, window{index, data})
+	return data, nil
 }
 
 func (s *s3Store) publish(ctx context.Context, files []stagedFile) error {
