@@ -176,13 +176,15 @@ func (s *avroSerde[T]) Append(dst []byte, v T) (out []byte, err error) {
 	return out, nil
 }
 
-// Decode reads src into v.
+// Decode reads src into v, whose earlier content is dropped: what is left in a map or slice would mix with the new value unseen.
 func (s *avroSerde[T]) Decode(src []byte, v *T) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("serde: decode %v: panic: %v", s.bound.typ, p)
 		}
 	}()
+	var zero T
+	*v = zero
 	r := readers.Get().(*reader)
 	*r = reader{src: src}
 	err = s.dec(r, unsafe.Pointer(v))

@@ -35,7 +35,17 @@ type fieldError struct {
 	err  error
 }
 
-func (e *fieldError) Error() string { return "field " + e.path + ": " + e.err.Error() }
+// pathMax bounds the path in a message, bytes: a recursive value that is too deep has a path of a thousand fields.
+const pathMax = 200
+
+func (e *fieldError) Error() string {
+	path := e.path
+	if len(path) > pathMax {
+		path = path[:pathMax/2] + "…" + path[len(path)-pathMax/2:]
+	}
+	return "field " + path + ": " + e.err.Error()
+}
+
 func (e *fieldError) Unwrap() error { return e.err }
 
 // inField puts name before the path of err. name is a field, "[3]" or `{"key"}`.

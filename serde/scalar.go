@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"slices"
 	"time"
 	"unsafe"
 )
@@ -87,8 +86,8 @@ func (s bytesSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 func (s bytesSerde[T]) Decode(src []byte, v *T) error {
 	r := reader{src: src}
 	b, err := r.bytes()
-	if err = finish[T](&r, err); err == nil && len(b) > 0 {
-		*as[[]byte](v) = slices.Clone(b)
+	if err = finish[T](&r, err); err == nil {
+		*as[[]byte](v) = append([]byte(nil), b...)
 	}
 	return err
 }
