@@ -107,24 +107,30 @@ func (f *files) Read(ctx context.Context, h state.File) (io.ReadCloser, error) {
 	if n, ok := parseName(h.Name); !ok || n.dir != dataDir {
 		return nil, &CorruptError{Object: object, Reason: "it is not the name of a state file"}
 	}
-	var body io.ReadCloser
-	// The time limit of a try would end the reading of the body too: only ctx bounds it.
-	err := f.s.retry(ctx, "get", h.Name, h.Size, func(context.Context) (err error) {
-		body, _, err = f.s.o.Get(ctx, h.Name)
-		return err
-	})
+	open := func() (body io.ReadCloser, err error) {
+		// The time limit of a try would end the reading of the body too: only ctx bounds it.
+		err = f.s.retry(ctx, "get", h.Name, h.Size, func(context.Context) (err error) {
+			body, _, err = f.s.o.Get(ctx, h.Name)
+			return err
+		})
+		return body, err
+	}
+	body, err := open()
 	if errors.Is(err, ErrNotFound) {
 		return nil, &CorruptError{Object: object, Reason: "the state file is missing", Remedy: "restore it from a copy, or start from another checkpoint"}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: cannot read %q: %w", object, err)
 	}
-	return &verifyingReader{body: body, file: h, object: object, hash: sha256.New()}, nil
+	return &verifyingReader{ctx: ctx, body: body, open: open, file: h, object: object, hash: sha256.New()}, nil
 }
 
 // verifyingReader passes content on and compares size and checksum at the end.
 type verifyingReader struct {
+	ctx    context.Context
 	body   io.ReadCloser
+	open   func() (io.ReadCloser, error) // from the start
+	breaks int                           // of the connection
 	file   state.File
 	object string
 	hash   hash.Hash
@@ -148,12 +154,36 @@ func (r *verifyingReader) Read(p []byte) (int, error) {
 			r.err = io.EOF
 		}
 	case err != nil:
-		r.err = fmt.Errorf("checkpoint: read of %q after %d bytes: %w", r.object, r.n, err)
+		if r.err = r.reopen(err); r.err == nil {
+			return n, nil
+		}
 	}
 	if r.err != nil && !errors.Is(r.err, io.EOF) {
 		return n, r.err
 	}
 	return n, err
+}
+
+// readBreaksMax is how often the reading of one file may break off: without further tries a long file would never get through a
+// connection that is reset now and then.
+const readBreaksMax = 4
+
+// reopen goes on where the body broke off with cause. Objects have no ranges, so what was read is read again and thrown away.
+func (r *verifyingReader) reopen(cause error) error {
+	cause = fmt.Errorf("checkpoint: read of %q after %d bytes: %w", r.object, r.n, cause)
+	if r.breaks++; r.breaks > readBreaksMax || r.ctx.Err() != nil {
+		return cause
+	}
+	body, err := r.open()
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	_ = r.body.Close() // it has failed already
+	r.body = body
+	if _, err := io.CopyN(io.Discard, body, r.n); err != nil {
+		return errors.Join(cause, err)
+	}
+	return nil
 }
 
 func (r *verifyingReader) verify() error {

@@ -16,6 +16,10 @@ import (
 type Journal struct {
 	s *store
 
+	// pruning is held by Prune from its conditional write to its last delete. Lock order: pruning, then mu. Deleting takes long on
+	// an object store and must not hold up the completion of the next checkpoint.
+	pruning sync.Mutex
+
 	mu     sync.Mutex
 	head   *head
 	tag    string
@@ -24,8 +28,9 @@ type Journal struct {
 	broken error
 	// manifests caches the content of retained manifests by name, for Prune.
 	manifests map[string]*Manifest
-	// swept says that Prune has looked for leftovers of earlier epochs.
-	swept bool
+	// changes counts what may have left objects behind: the start, for those of earlier epochs, and each entry that leaves HEAD. All
+	// up to swept have been cleaned up after.
+	changes, swept int64
 }
 
 // Lead makes the caller the leader of the job that st belongs to: it raises the epoch in HEAD by a conditional write, which fences
@@ -42,7 +47,7 @@ func Lead(ctx context.Context, st Storage, log *zap.Logger) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{s: s, manifests: map[string]*Manifest{}}
+	j := &Journal{s: s, manifests: map[string]*Manifest{}, changes: 1}
 	if r, ok := h.latest(); ok {
 		// Before the epoch is raised: a storage that this process cannot use is no reason to stop a leader that can.
 		if j.latest, err = s.readManifest(ctx, r); err != nil {
@@ -250,7 +255,7 @@ func (j *Journal) DropSavepoint(ctx context.Context, uri string) error {
 	if len(h.Savepoints) == len(j.head.Savepoints) {
 		return fmt.Errorf("checkpoint: %q is not a savepoint of storage %s", uri, j.s.url)
 	}
-	j.swept = false
+	j.changes++
 	return j.swapHead(ctx, h)
 }
 
@@ -258,42 +263,54 @@ func (j *Journal) DropSavepoint(ctx context.Context, uri string) error {
 // deletes what no remaining manifest names and the name rule gives free; a crash between leaves objects that a later Prune finds.
 // An error leaves everything that is needed: call it again after the next checkpoint.
 func (j *Journal) Prune(ctx context.Context, retain int) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.broken != nil {
-		return j.broken
+	j.pruning.Lock()
+	defer j.pruning.Unlock()
+	h, change, err := j.retain(ctx, retain)
+	if h == nil || err != nil {
+		return err
 	}
-	drop := len(j.head.Checkpoints) - max(retain, 1)
-	if drop <= 0 && j.swept {
-		return nil
-	}
-	if drop > 0 {
-		h := j.head.clone()
-		h.Checkpoints = h.Checkpoints[drop:]
-		if err := j.swapHead(ctx, h); err != nil {
-			return err
-		}
-		j.swept = false
-	}
-	marked, err := j.mark(ctx)
+	marked, err := j.mark(ctx, h)
 	if err != nil {
 		return err
 	}
-	return j.sweep(ctx, marked)
+	if err := j.s.sweep(ctx, h, marked); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.swept = change
+	return nil
 }
 
-// mark collects the names that the manifests in HEAD need. A manifest that cannot be read stops the deletion of anything.
-func (j *Journal) mark(ctx context.Context) (map[string]bool, error) {
-	marked, keep := map[string]bool{}, map[string]*Manifest{}
-	for _, r := range j.head.refs() {
-		m := j.manifests[r.Name]
-		if m == nil {
-			var err error
-			if m, err = j.s.readManifest(ctx, r); err != nil {
-				return nil, err
-			}
+// retain takes all but the newest n checkpoints out of HEAD. It returns HEAD as it is then, nil when there is nothing to clean up.
+func (j *Journal) retain(ctx context.Context, n int) (h *head, change int64, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.broken != nil {
+		return nil, 0, j.broken
+	}
+	if drop := len(j.head.Checkpoints) - max(n, 1); drop > 0 {
+		h := j.head.clone()
+		h.Checkpoints = h.Checkpoints[drop:]
+		j.changes++
+		if err := j.swapHead(ctx, h); err != nil {
+			return nil, 0, err
 		}
-		keep[r.Name] = m
+	}
+	if j.swept == j.changes {
+		return nil, 0, nil
+	}
+	return j.head.clone(), j.changes, nil
+}
+
+// mark collects the names that the manifests in h need. A manifest that cannot be read stops the deletion of anything.
+func (j *Journal) mark(ctx context.Context, h *head) (map[string]bool, error) {
+	marked := map[string]bool{}
+	for _, r := range h.refs() {
+		m, err := j.manifest(ctx, r)
+		if err != nil {
+			return nil, err
+		}
 		marked[r.Name] = true
 		for _, o := range m.Operators {
 			for _, s := range o.Subtasks {
@@ -303,24 +320,47 @@ func (j *Journal) mark(ctx context.Context) (map[string]bool, error) {
 			}
 		}
 	}
-	j.manifests = keep
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for name := range j.manifests {
+		if n, _ := parseName(name); !marked[name] && h.deletable(n) {
+			delete(j.manifests, name)
+		}
+	}
 	return marked, nil
 }
 
-func (j *Journal) sweep(ctx context.Context, marked map[string]bool) error {
+// manifest gives the content of a manifest that HEAD names, from memory if it was seen before.
+func (j *Journal) manifest(ctx context.Context, r Ref) (*Manifest, error) {
+	j.mu.Lock()
+	m := j.manifests[r.Name]
+	j.mu.Unlock()
+	if m != nil {
+		return m, nil
+	}
+	m, err := j.s.readManifest(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.manifests[r.Name] = m
+	return m, nil
+}
+
+// sweep deletes what is not marked and what h, which may be stale by now, gives free.
+func (s *store) sweep(ctx context.Context, h *head, marked map[string]bool) error {
 	var errs []error
 	for _, prefix := range []string{ckptDir + "/", dataDir + "/", "tmp/", "probe-"} {
-		names, err := j.s.list(ctx, prefix)
+		names, err := s.list(ctx, prefix)
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
-			if n, ok := parseName(name); ok && !marked[name] && j.head.deletable(n) {
-				errs = append(errs, j.s.delete(ctx, name))
+			if n, ok := parseName(name); ok && !marked[name] && h.deletable(n) {
+				errs = append(errs, s.delete(ctx, name))
 			}
 		}
 	}
-	err := errors.Join(errs...)
-	j.swept = err == nil
-	return err
+	return errors.Join(errs...)
 }
