@@ -25,6 +25,9 @@ type Source[T any] struct {
 	Value func(split int, i int64) T
 	// Timestamp gives the event time of a record; nil gives none.
 	Timestamp func(T) time.Time
+	// PerCheckpoint is the number of records of each split that a task reads between two checkpoints; 0 is no limit. It makes a short job
+	// live through many checkpoints, however fast the machine is.
+	PerCheckpoint int64
 	// KeepOpen leaves the source without an end after its last record, idle, until the job is stopped.
 	KeepOpen bool
 }
@@ -37,8 +40,8 @@ func FromSlice[T any](records []T) Source[T] {
 // Validate implements connectors.Source.
 func (s Source[T]) Validate() error {
 	var errs []error
-	if s.Splits < 0 || s.Records < 0 {
-		errs = append(errs, fmt.Errorf("memory: Source has Splits %d and Records %d, want 0 or more", s.Splits, s.Records))
+	if s.Splits < 0 || s.Records < 0 || s.PerCheckpoint < 0 {
+		errs = append(errs, fmt.Errorf("memory: Source has Splits %d, Records %d and PerCheckpoint %d, want 0 or more", s.Splits, s.Records, s.PerCheckpoint))
 	}
 	if s.Value == nil {
 		errs = append(errs, errors.New("memory: Source.Value is nil; it makes the records"))
@@ -107,6 +110,7 @@ type position struct {
 	id     string
 	number int
 	next   int64
+	limit  int64 // next at which to wait for a checkpoint
 	idle   bool
 }
 
@@ -117,13 +121,26 @@ func (r *reader[T]) AddSplits(splits []connectors.Split) error {
 		if err != nil || n != len(sp.Position) || n == 0 {
 			return fmt.Errorf("memory: split %q at %x is not one of this source", sp.ID, sp.Position)
 		}
-		r.splits = append(r.splits, &position{id: sp.ID, number: number, next: int64(next)})
+		p := &position{id: sp.ID, number: number, next: int64(next)}
+		p.limit = r.limit(p.next)
+		r.splits = append(r.splits, p)
 	}
+	r.ready()
+	return nil
+}
+
+func (r *reader[T]) limit(next int64) int64 {
+	if r.s.PerCheckpoint == 0 {
+		return r.s.Records
+	}
+	return min(r.s.Records, next+r.s.PerCheckpoint)
+}
+
+func (r *reader[T]) ready() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // Poll reads one split up to max records, the next split at the next call.
@@ -131,13 +148,13 @@ func (r *reader[T]) Poll(out connectors.Output[T], max int) (connectors.Status, 
 	for range r.splits {
 		r.turn = (r.turn + 1) % len(r.splits)
 		p := r.splits[r.turn]
-		if p.idle {
+		if p.idle || p.next == p.limit && p.next < r.s.Records {
 			continue
 		}
 		if err := crash.At(crash.SourceFetched); err != nil {
 			return connectors.Idle, err
 		}
-		for ; max > 0 && p.next < r.s.Records; max-- {
+		for ; max > 0 && p.next < p.limit; max-- {
 			if err := r.emit(out, p); err != nil {
 				return connectors.Idle, err
 			}
@@ -171,9 +188,8 @@ func (r *reader[T]) exhausted(out connectors.Output[T], p *position) error {
 	return out.Finished(p.id)
 }
 
-func (r *reader[T]) Wake() <-chan struct{}     { return r.wake }
-func (r *reader[T]) CheckpointCompleted(int64) {}
-func (r *reader[T]) Close() error              { return nil }
+func (r *reader[T]) Wake() <-chan struct{} { return r.wake }
+func (r *reader[T]) Close() error          { return nil }
 
 func (r *reader[T]) Snapshot() ([]connectors.Split, error) {
 	splits := make([]connectors.Split, len(r.splits))
@@ -181,4 +197,11 @@ func (r *reader[T]) Snapshot() ([]connectors.Split, error) {
 		splits[i] = connectors.Split{ID: p.id, Position: binary.AppendUvarint(nil, uint64(p.next))}
 	}
 	return splits, nil
+}
+
+func (r *reader[T]) CheckpointCompleted(int64) {
+	for _, p := range r.splits {
+		p.limit = r.limit(p.next)
+	}
+	r.ready()
 }

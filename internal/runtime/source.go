@@ -50,12 +50,14 @@ const pollRecords = exchange.BatchRecords
 
 func (t *task) runSource() error {
 	s := t.source
-	if err := s.sourceIdle(); err != nil {
-		return err
-	}
-	for {
+	for first := true; ; first = false {
 		for _, l := range t.box.take() {
 			if err := s.receive(l); err != nil {
+				return err
+			}
+		}
+		if first { // not before the splits of a restore have come
+			if err := s.sourceIdle(); err != nil {
 				return err
 			}
 		}

@@ -44,17 +44,20 @@ func (v *valve) setIdle(channel int, idle bool) (ms int64, ok, changed bool) {
 }
 
 // merge computes the smallest watermark of the active inputs; with none active, the largest of all, for then nothing is left that
-// could hold it back.
+// could hold it back. EndOfTime is the exception: it needs every input, since an idle one may still wake and have records, and after
+// EndOfTime no timer would ever fire for them.
 func (v *valve) merge() (int64, bool) {
-	low, high, active := operators.EndOfTime, operators.NoWatermark, false
+	low, high, active, ended := operators.EndOfTime, operators.NoWatermark, false, true
 	for i, m := range v.marks {
-		high = max(high, m)
+		if m < operators.EndOfTime {
+			high, ended = max(high, m), false
+		}
 		if !v.idle[i] {
 			active = true
 			low = min(low, m)
 		}
 	}
-	if !active {
+	if !ended && (!active || low == operators.EndOfTime) {
 		low = high
 	}
 	if low <= v.out {
