@@ -4,7 +4,10 @@ import (
 	"context"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
 	"github.com/millrace-io/millrace/connectors"
+	"github.com/millrace-io/millrace/connectors/dynamodb"
 	"github.com/millrace-io/millrace/connectors/dynamodbstreams"
 	"github.com/millrace-io/millrace/connectors/file"
 	"github.com/millrace-io/millrace/connectors/kafka"
@@ -160,4 +163,12 @@ func (o Options) kafkaDelivery() kafka.Delivery {
 
 func (o Options) archiveSink() connectors.Sink[Event] {
 	return file.NewSink(file.Options[Event]{URL: o.Endpoints.Archive, S3: file.S3Options{Client: o.Endpoints.Buckets()}, BufferBytes: 8 << 20})
+}
+
+// variablesSink keeps the newest version of each variable; what a replay writes again, or late, changes nothing.
+func (o Options) variablesSink() connectors.Sink[model.Variable] {
+	return dynamodb.NewSink(dynamodb.Options[model.Variable]{
+		Client: o.Endpoints.Tables(), Table: model.VariablesTable, Key: []string{"customer"}, Version: "version",
+		Item: func(v model.Variable) (map[string]types.AttributeValue, error) { return v.Item(), nil },
+	})
 }
