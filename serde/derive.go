@@ -144,7 +144,11 @@ func (d *deriver) text(t reflect.Type, tg tag, path, hint string) *node {
 		s, ok := reflect.New(t).Interface().(symbolic)
 		switch {
 		case ok:
-			symbols, name = s.Symbols(), d.typeName(t, hint)
+			var err error
+			if symbols, err = symbolsOf(s); err != nil {
+				return d.fail(path, "%v", err)
+			}
+			name = d.typeName(t, hint)
 		case tg.logical == logicalUUID:
 			return &node{kind: kString, logical: logicalUUID}
 		default:
@@ -161,6 +165,16 @@ func (d *deriver) text(t reflect.Type, tg tag, path, hint string) *node {
 		return d.fail(path, "enum has the symbols %q and the default %q, which must be one of them", symbols, tg.fallback)
 	}
 	return d.declare(n, path)
+}
+
+// symbolsOf calls a method of the user.
+func symbolsOf(s symbolic) (symbols []string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("method Symbols of its zero value panics: %v", p)
+		}
+	}()
+	return s.Symbols(), nil
 }
 
 // declare returns n, or the equal type that has the same name already.
