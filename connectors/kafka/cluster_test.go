@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -25,7 +26,8 @@ type cluster struct {
 	t       testing.TB
 	brokers []string
 	client  []kgo.Opt
-	fake    *kfake.Cluster // nil on a real one
+	fake    *kfake.Cluster                                                    // nil on a real one
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error) // of a virtual one
 	cl      *kgo.Client
 	adm     *kadm.Client
 }
@@ -75,7 +77,7 @@ func newCluster(t testing.TB, brokers []string, client []kgo.Opt) *cluster {
 
 // ctx ends with the test, and long before the test binary would.
 func (c *cluster) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(c.t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	c.t.Cleanup(cancel)
 	return ctx
 }

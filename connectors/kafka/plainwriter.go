@@ -47,25 +47,9 @@ func (w *plainWriter[T]) Write(v T, m connectors.Meta) error {
 	return nil
 }
 
-// settle deals with refused records. The client gives up everything it holds of a partition when one batch is refused, so each record
-// is tried once more by itself: what is refused then is the culprit. They keep their order among each other; a record that was
-// written while the refusal was on its way may come before them.
 func (w *plainWriter[T]) settle(ctx context.Context) error {
-	for _, r := range w.takeRefused() {
-		first := r.err
-		rec := r.rec
-		rec.Context = nil
-		if err := w.cl.ProduceSync(ctx, &rec).FirstErr(); err == nil {
-			w.m.retried.Inc()
-			w.m.records.Inc()
-		} else if !isRefusal(err) {
-			return w.fail(fmt.Errorf("kafka: sink %s cannot write to topic %q (record of %s, refused before: %v): %w", w.c.UID, rec.Topic, r.at, first, err))
-		} else if err := w.deadLetter(r, err.Error()); err != nil {
-			return err
-		}
-		w.mu.Lock()
-		w.release(r)
-		w.mu.Unlock()
+	if err := w.retry(ctx, w.cl, w.takeRefused()); err != nil {
+		return err
 	}
 	return w.failure()
 }

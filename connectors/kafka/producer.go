@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -178,11 +179,7 @@ func (r *pending[T]) done(rec *kgo.Record, err error) {
 	defer p.mu.Unlock()
 	switch {
 	case err == nil:
-		p.acked++
-		if rec.Offset >= 0 {
-			p.witness = witness{topic: rec.Topic, partition: rec.Partition, offset: rec.Offset}
-		}
-		p.m.records.Inc()
+		p.written(rec)
 		p.release(r)
 	case isRefusal(err):
 		r.err = err
@@ -194,6 +191,15 @@ func (r *pending[T]) done(rec *kgo.Record, err error) {
 		}
 		p.attention.Store(true)
 	}
+}
+
+// written counts an acknowledged record; p.mu is held.
+func (p *producer[T]) written(rec *kgo.Record) {
+	p.acked++
+	if rec.Offset >= 0 {
+		p.witness = witness{topic: rec.Topic, partition: rec.Partition, offset: rec.Offset}
+	}
+	p.m.records.Inc()
 }
 
 // isRefusal reports whether a broker will never take this record, whatever is tried.
@@ -227,6 +233,34 @@ func (p *producer[T]) takeRefused() []*pending[T] {
 	r := p.refused
 	p.refused = nil
 	return r
+}
+
+// retry deals with refused records. The client gives up everything it holds of a partition when one batch is refused, so each record is
+// tried once more by itself: what is refused then is the culprit. They keep their order among each other; a record that was
+// written while the refusal was on its way may come before them.
+func (p *producer[T]) retry(ctx context.Context, cl *kgo.Client, refused []*pending[T]) error {
+	for _, r := range refused {
+		rec := r.rec
+		rec.Context = nil
+		res := cl.ProduceSync(ctx, &rec)[0]
+		switch {
+		case res.Err == nil:
+			p.m.retried.Inc()
+		case !isRefusal(res.Err):
+			return p.fail(fmt.Errorf("kafka: sink %s cannot write to topic %q (record of %s, refused before: %v): %w", p.c.UID, rec.Topic, r.at, r.err, res.Err))
+		default:
+			if err := p.deadLetter(r, res.Err.Error()); err != nil {
+				return err
+			}
+		}
+		p.mu.Lock()
+		if res.Err == nil {
+			p.written(&rec)
+		}
+		p.release(r)
+		p.mu.Unlock()
+	}
+	return nil
 }
 
 func (p *producer[T]) deadLetter(r *pending[T], why string) error {

@@ -63,7 +63,7 @@ func startSink(t testing.TB, o SinkOptions[string], parallelism int, from savedS
 		t.Fatal(err)
 	}
 	r := &sinkRun{t: t, o: o, at: from.position}
-	r.ctx, r.cancel = context.WithTimeout(t.Context(), 60*time.Second)
+	r.ctx, r.cancel = context.WithTimeout(t.Context(), time.Hour)
 	t.Cleanup(r.crash)
 	for _, w := range wires { // a process that is dead waits for nothing
 		if w != nil {
@@ -255,7 +255,7 @@ func (c *wireConn) Read(p []byte) (int, error) {
 
 // runAttempt writes input from a checkpoint on, with a checkpoint every step records, until it is all committed or the wire or a
 // crash point ends the attempt. It returns the newest completed checkpoint.
-func runAttempt(t testing.TB, o SinkOptions[string], input []string, step, parallelism int, from savedSink, w *wire) (savedSink, bool) {
+func runAttempt(t testing.TB, o SinkOptions[string], input []string, step, parallelism int, from savedSink, w *wire) (savedSink, error) {
 	t.Helper()
 	if w != nil {
 		o.Client = append(slices.Clone(o.Client), kgo.Dialer(w.dial))
@@ -263,29 +263,31 @@ func runAttempt(t testing.TB, o SinkOptions[string], input []string, step, paral
 	r, err := startSink(t, o, parallelism, from, w)
 	defer r.crash()
 	if err != nil {
-		return from, false
+		return from, err
 	}
 	done := from
 	for r.at < len(input) || done.position < len(input) {
-		if r.write(input[r.at:min(r.at+step, len(input))]...) != nil {
-			return done, false
+		if err := r.write(input[r.at:min(r.at+step, len(input))]...); err != nil {
+			return done, err
 		}
 		s, err := r.prepare(done.id + 1)
 		if err != nil {
-			return done, false
+			return done, err
 		}
 		done = s // the coordinator has written the completion
-		if crash.At(crash.SinkBeforeCommit) != nil {
-			return done, false
+		if err := crash.At(crash.SinkBeforeCommit); err != nil {
+			return done, err
 		}
-		if r.committer != nil && r.committer.Commit(r.ctx, s.id, s.committables) != nil {
-			return done, false
+		if r.committer != nil {
+			if err := r.committer.Commit(r.ctx, s.id, s.committables); err != nil {
+				return done, err
+			}
 		}
-		if crash.At(crash.SinkAfterCommit) != nil {
-			return done, false
+		if err := crash.At(crash.SinkAfterCommit); err != nil {
+			return done, err
 		}
 	}
-	return done, true
+	return done, nil
 }
 
 func allVisibleOnce(t testing.TB, c *cluster, topic string, input []string) {
@@ -307,15 +309,15 @@ func TestK1CrashAroundEveryRequest(t *testing.T) {
 					o := stringSink(c, topic, ExactlyOnce)
 					input := numbers("v", 16)
 					w := newWire(t, int16(key), nth, after)
-					saved, whole := runAttempt(t, o, input, 4, 2, savedSink{}, w)
-					if whole {
+					saved, err := runAttempt(t, o, input, 4, 2, savedSink{}, w)
+					if err == nil {
 						break // fewer than nth such requests
 					}
-					for attempts := 0; !whole; attempts++ {
+					for attempts := 0; err != nil; attempts++ {
 						if attempts > 3 {
-							t.Fatalf("%s %d after=%v: does not recover", key.Name(), nth, after)
+							t.Fatalf("%s %d after=%v: does not recover: %v", key.Name(), nth, after, err)
 						}
-						saved, whole = runAttempt(t, o, input, 4, 2, saved, nil)
+						saved, err = runAttempt(t, o, input, 4, 2, saved, nil)
 					}
 					allVisibleOnce(t, c, topic, input)
 					if open := c.open(o.TransactionalIDPrefix + "-"); len(open) > 0 {
@@ -345,16 +347,16 @@ func TestK2CrashAtEveryPoint(t *testing.T) {
 					}
 					return nil
 				})
-				saved, whole := runAttempt(t, o, input, 4, 1, savedSink{}, nil)
-				if whole || n != nth {
+				saved, err := runAttempt(t, o, input, 4, 1, savedSink{}, nil)
+				if err == nil || n != nth {
 					t.Fatalf("%s %d was not hit", point, nth)
 				}
 				// A second crash at the same point, in the attempt that recovers.
 				n = nth - 1
 				saved, _ = runAttempt(t, o, input, 4, 1, saved, nil)
 				remove()
-				if _, whole = runAttempt(t, o, input, 4, 1, saved, nil); !whole {
-					t.Fatalf("%s %d: does not recover", point, nth)
+				if _, err = runAttempt(t, o, input, 4, 1, saved, nil); err != nil {
+					t.Fatalf("%s %d: does not recover: %v", point, nth, err)
 				}
 				allVisibleOnce(t, c, topic, input)
 			}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -342,15 +343,37 @@ func TestP2TopicRecreatedFails(t *testing.T) {
 		if !errors.As(err, &recreated) || recreated.Topic != topic || !errors.Is(err, ErrDataLoss) {
 			t.Fatalf("discovery after the topic was re-created: %v", err)
 		}
-		if err := r.pollUntil(20*time.Second, func() bool { return false }); !errors.As(err, &recreated) {
-			t.Fatalf("reader after the topic was re-created: %v", err)
-		}
 		r.close()
 		c.produce(topic, 0, "x", "y", "z")
 		r2 := startSource(t, o, 1, saved)
 		if err := r2.pollUntil(20*time.Second, func() bool { return len(r2.emitted) > 0 }); !errors.As(err, &recreated) {
 			t.Fatalf("restore on the re-created topic: %v, emitted %q", err, r2.emitted)
 		}
+	})
+}
+
+// TestP2RunningReaderFails is in virtual time: the client tries for a while before it gives a topic up.
+func TestP2RunningReaderFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, end := virtualCluster(t)
+		defer end()
+		topic := c.topic(1)
+		c.produce(topic, 0, "a", "b")
+		o := stringSource(c, topic)
+		o.OnDataLoss = ResumeOnDataLoss
+		r := startSource(t, o, 1, nil)
+		r.discover()
+		r.waitEmitted(2)
+		if err := c.fake.DeleteTopic(topic); err != nil {
+			t.Fatal(err)
+		}
+		c.createTopic(topic, 1)
+		c.produce(topic, 0, "x", "y", "z")
+		var recreated *TopicRecreatedError
+		if err := r.pollUntil(time.Minute, func() bool { return len(r.emitted) > 2 }); !errors.As(err, &recreated) {
+			t.Fatalf("reader after the topic was re-created: %v, emitted %q", err, r.emitted)
+		}
+		r.close()
 	})
 }
 
@@ -665,15 +688,18 @@ func TestStartTimestampAndLatest(t *testing.T) {
 }
 
 func TestSourceMissingTopicIsNamed(t *testing.T) {
-	c := fakeCluster(t)
-	e, err := NewSource(stringSource(c, "absent")).NewEnumerator(testContext("src"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	if _, err := e.Discover(t.Context()); err == nil || !strings.Contains(err.Error(), "absent") {
-		t.Fatalf("missing topic: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c, end := virtualCluster(t)
+		defer end()
+		e, err := NewSource(stringSource(c, "absent")).NewEnumerator(testContext("src"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		if _, err := e.Discover(t.Context()); err == nil || !strings.Contains(err.Error(), "absent") {
+			t.Fatalf("missing topic: %v", err)
+		}
+	})
 }
 
 func TestSourceValidate(t *testing.T) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -42,6 +44,7 @@ type txnSlot struct {
 	id    string
 	cl    *kgo.Client
 	v2    bool          // the cluster has transaction.version 2
+	used  bool          // since the last preparation
 	ready chan struct{} // closed when the preparation has ended; nil before it began
 	err   error         // valid after ready
 	pid   int64
@@ -71,7 +74,13 @@ func newTxnWriter[T any](o SinkOptions[T], c connectors.WriterContext) (*txnWrit
 	}
 	w.cur = w.freeSlot()
 	newRemaining(c.Metrics, w.remaining)
-	w.ready(w.cur)
+	// All free ids are taken over now, not when they are first needed: whatever still writes under them, of an attempt that is believed
+	// dead, is fenced before this one writes its first record.
+	for i := range w.ids {
+		if i != w.held[0] {
+			w.ready(i)
+		}
+	}
 	if o.Topic != "" {
 		s, err := w.slot()
 		if err == nil {
@@ -96,12 +105,17 @@ func (w *txnWriter[T]) freeSlot() int {
 // ready starts to make slot i usable for a new transaction. Its last transaction must have been committed, and a newer checkpoint
 // completed.
 func (w *txnWriter[T]) ready(i int) {
-	s := &w.ids[i]
-	s.ready, s.err = make(chan struct{}), nil
-	go func(done chan struct{}) {
+	s, before, done := &w.ids[i], w.ids[i].ready, make(chan struct{})
+	s.ready = done
+	go func() {
 		defer close(done)
-		s.err = w.renew(s)
-	}(s.ready)
+		if before != nil { // two at once would take the id from each other
+			<-before
+		}
+		if s.err == nil {
+			s.err = w.renew(s)
+		}
+	}()
 }
 
 // renew gives the id of s a state in which a transaction can begin.
@@ -111,6 +125,15 @@ func (w *txnWriter[T]) ready(i int) {
 // the old commit would commit the new transaction: there a new client takes a new epoch for every transaction.
 func (w *txnWriter[T]) renew(s *txnSlot) error {
 	ctx := w.c.Ctx
+	if s.cl != nil && !s.used {
+		return nil
+	}
+	s.used = false
+	if s.cl != nil {
+		if err := w.ended(ctx, s); err != nil {
+			return err
+		}
+	}
 	if s.cl != nil && s.v2 {
 		if err := s.cl.EndTransaction(ctx, kgo.TryCommit); err == nil {
 			return w.identify(ctx, s)
@@ -131,6 +154,19 @@ func (w *txnWriter[T]) renew(s *txnSlot) error {
 	}
 	s.v2, err = usesTransactionV2(ctx, cl)
 	return err
+}
+
+// ended makes sure that the last transaction of s has ended: repeating the commit of one that is still open would publish records of a
+// checkpoint that has not completed, and taking its id over would drop them.
+func (w *txnWriter[T]) ended(ctx context.Context, s *txnSlot) error {
+	described, err := kadm.NewClient(s.cl).DescribeTransactions(ctx, s.id)
+	if err != nil {
+		return nil // not allowed to ask: the contract of Prepare is all there is
+	}
+	if d := described[s.id]; d.Err == nil && d.State == "Ongoing" && d.ProducerID == s.pid && d.ProducerEpoch == s.epoch {
+		return fmt.Errorf("transaction %q (producer %d/%d) is still open though a newer checkpoint has begun: a checkpoint was prepared before the one before it was committed", s.id, s.pid, s.epoch)
+	}
+	return nil
 }
 
 // identify takes the producer id and epoch the next transaction will have.
@@ -215,14 +251,15 @@ func (w *txnWriter[T]) Write(v T, m connectors.Meta) error {
 		if err := s.cl.BeginTransaction(); err != nil {
 			return w.fail(fmt.Errorf("kafka: sink %s cannot begin transaction %q: %w", w.c.UID, s.id, err))
 		}
+		s.used = true
 		w.locked(func() { w.open.begun, w.open.started = true, w.c.Now() })
 	}
 	s.cl.Produce(w.c.Ctx, &r.rec, r.promise)
 	return nil
 }
 
-// settle deals with refused records. Only what the client itself refused leaves the transaction whole: when a broker refuses a batch, the
-// client takes a new epoch, which aborts the transaction with everything in it.
+// settle deals with refused records, if the transaction has survived the refusal: the client may have taken a new epoch, which drops
+// what was written before.
 func (w *txnWriter[T]) settle(ctx context.Context) error {
 	if err := w.failure(); err != nil {
 		return w.explain(err)
@@ -232,25 +269,22 @@ func (w *txnWriter[T]) settle(ctx context.Context) error {
 		return nil
 	}
 	if err := w.intact(ctx); err != nil {
-		names := ""
-		for i, r := range refused {
-			if i == 20 {
-				names += fmt.Sprintf(" and %d more", len(refused)-i)
-				break
-			}
-			names += " " + r.at.String()
-		}
-		return w.fail(fmt.Errorf("%w; a broker refused a batch with the records of%s: %v", err, names, refused[0].err))
+		return w.fail(fmt.Errorf("%w; before, a broker refused the records of %s: %v", err, names(refused), refused[0].err))
 	}
-	for _, r := range refused {
-		if err := w.deadLetter(r, r.err.Error()); err != nil {
-			return err
+	return w.retry(ctx, w.ids[w.cur].cl, refused)
+}
+
+// names lists where the first 20 records come from.
+func names[T any](rs []*pending[T]) string {
+	var b strings.Builder
+	for i, r := range rs {
+		if i == 20 {
+			fmt.Fprintf(&b, " and %d more", len(rs)-i)
+			break
 		}
-		w.mu.Lock()
-		w.release(r)
-		w.mu.Unlock()
+		fmt.Fprintf(&b, " %s", r.at)
 	}
-	return nil
+	return strings.TrimSpace(b.String())
 }
 
 // intact checks that the open transaction is still the one that was begun: a client that has run into trouble may take a new epoch by
@@ -262,7 +296,11 @@ func (w *txnWriter[T]) intact(ctx context.Context) error {
 		err = fmt.Errorf("its producer is now %d/%d", pid, epoch)
 	}
 	if err != nil {
-		return w.explain(fmt.Errorf("kafka: sink %s: transaction %q (producer %d/%d) was lost while it was written: %w", w.c.UID, s.id, s.pid, s.epoch, err))
+		err = fmt.Errorf("kafka: sink %s: transaction %q (producer %d/%d) was lost while it was written: %w", w.c.UID, s.id, s.pid, s.epoch, err)
+		if errors.Is(err, kerr.ProducerFenced) || errors.Is(err, kerr.InvalidProducerEpoch) {
+			err = fmt.Errorf("%w; another producer has taken the id, or the broker has ended the transaction: does a second job use SinkOptions.TransactionalIDPrefix %q?", err, w.o.TransactionalIDPrefix)
+		}
+		return w.explain(err)
 	}
 	return nil
 }
