@@ -229,7 +229,15 @@ func (c *core[T]) finish(b *batch[T], a answer[T], now time.Time) (poison []*op[
 // pace adapts window, bucket and pause to an answer.
 func (c *core[T]) pace(b *batch[T], a answer[T], now time.Time) {
 	if a.counted >= 0 {
-		c.bucket.correct(b.units, a.counted)
+		// Units of throttled writes are not given back: the service has fewer than the bucket thought.
+		estimate := 0.0
+		for _, o := range a.done {
+			estimate += o.units
+		}
+		if a.refused {
+			estimate = b.units
+		}
+		c.bucket.correct(estimate, a.counted)
 	}
 	switch a.slow {
 	case table:

@@ -54,6 +54,13 @@ func (w *window) throttle(sentIn int) {
 	w.limit = max(1, w.limit/2)
 }
 
+// The service's bucket and this one fill at the same rate, but requests do not arrive as evenly as they leave: a bucket that is as large as
+// the service's would stand at the service's limit with every write. So this one is smaller, and fills a little more slowly.
+const (
+	bucketSeconds = 0.9
+	bucketShare   = 0.98
+)
+
 // bucket is a token bucket of write units. The zero value lets everything pass. A plain value.
 type bucket struct {
 	rate   float64 // units a second; 0 is no limit
@@ -61,15 +68,15 @@ type bucket struct {
 	at     time.Time
 }
 
-// size is one second's worth: an idle table takes a burst at once, and no more than it would take in that second anyway.
-func (b *bucket) size() float64 { return max(1, b.rate) }
+// size is nearly one second's worth: an idle table takes a burst at once, and no more than it would take in that second anyway.
+func (b *bucket) size() float64 { return max(1, b.rate*bucketSeconds) }
 
 func (b *bucket) refill(now time.Time) {
 	if b.at.IsZero() {
 		b.tokens, b.at = b.size(), now
 	}
 	if d := now.Sub(b.at); d > 0 {
-		b.tokens, b.at = min(b.size(), b.tokens+b.rate*d.Seconds()), now
+		b.tokens, b.at = min(b.size(), b.tokens+b.rate*bucketShare*d.Seconds()), now
 	}
 }
 
@@ -84,7 +91,7 @@ func (b *bucket) wait(n float64, now time.Time) time.Duration {
 	if lack <= 1e-9 {
 		return 0
 	}
-	return max(time.Microsecond, time.Duration(lack/b.rate*float64(time.Second)))
+	return max(time.Microsecond, time.Duration(lack/(b.rate*bucketShare)*float64(time.Second)))
 }
 
 func (b *bucket) take(n float64) { b.tokens -= n }

@@ -62,6 +62,14 @@ type host struct {
 	id      int64
 }
 
+// writerContext is what a host gives; the context ends with the test.
+func writerContext(t testing.TB, letters func(connectors.DeadLetter) error) connectors.WriterContext {
+	return connectors.WriterContext{
+		Context: connectors.Context{UID: "variables", Parallelism: 1, Logger: zap.NewNop(), Metrics: prometheus.NewRegistry(), Now: time.Now},
+		Ctx:     t.Context(), Attempt: "1", DeadLetter: letters,
+	}
+}
+
 // open starts a writer on the table of the fake.
 func open(t testing.TB, s *dynamodbtest.Server, o dynamodb.Options[record]) *host {
 	t.Helper()
@@ -74,10 +82,9 @@ func open(t testing.TB, s *dynamodbtest.Server, o dynamodb.Options[record]) *hos
 	o.Delete = func(r record) bool { return r.Deleted }
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel
-	w, err := dynamodb.NewSink(o).NewWriter(connectors.WriterContext{
-		Context: connectors.Context{UID: "variables", Parallelism: 1, Logger: zap.NewNop(), Metrics: h.reg, Now: time.Now}, Ctx: ctx, Attempt: "1",
-		DeadLetter: func(d connectors.DeadLetter) error { h.letters = append(h.letters, d); return nil },
-	})
+	c := writerContext(t, func(d connectors.DeadLetter) error { h.letters = append(h.letters, d); return nil })
+	c.Ctx, c.Metrics = ctx, h.reg
+	w, err := dynamodb.NewSink(o).NewWriter(c)
 	if err != nil {
 		t.Fatal(err)
 	}
