@@ -195,7 +195,7 @@ func (s *Keyed[K]) Open(b Backend, o OpenOptions) error {
 	return nil
 }
 
-// Close frees the state. Snapshots must be released before.
+// Close frees the state. A snapshot that was not released yet stays readable, and what it needs is freed with it.
 func (s *Keyed[K]) Close() error {
 	if !s.opened {
 		return nil

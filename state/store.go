@@ -19,13 +19,16 @@ type Store interface {
 	Snapshot() (StoreSnapshot, error)
 	// CacheBytes is how much memory the decoded tables above the store may take, an estimate in bytes.
 	CacheBytes() int64
-	// Close frees the store with its files. Every StoreSnapshot must be closed before.
+	// Close frees the store with its files. While a StoreSnapshot is open, that one stays readable, and what it needs is freed
+	// with the last of them.
 	Close() error
 }
 
 // StoreSnapshot is an unchanging image of a Store.
 type StoreSnapshot interface {
+	// Scan is Store.Scan over the image.
 	Scan(lo, hi []byte, fn func(key, value []byte) (bool, error)) error
+	// Close frees the image.
 	Close() error
 }
 

@@ -44,13 +44,21 @@ func Run(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		{"CodecErrors", testCodecErrors},
 		{"Damage", testDamage},
 		{"CloseBeforeRelease", testCloseBeforeRelease},
+		{"Model", testModel},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, newBackend) })
 	}
 }
 
+// tester is what testing.TB and rapid.T have in common.
+type tester interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // must fails the test on an error.
-func must(t testing.TB, err error) {
+func must(t tester, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
