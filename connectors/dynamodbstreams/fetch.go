@@ -96,7 +96,7 @@ func (f *fetcher[T]) settle(out *dynamodbstreams.GetRecordsOutput, err error) (e
 		if d := p.records[i].Dynamodb; d != nil && value(d.SequenceNumber) != "" {
 			f.pos.After, f.pos.Reopen = *d.SequenceNumber, false
 			if d.ApproximateCreationDateTime != nil {
-				f.pos.SinceMS = max(f.pos.SinceMS, d.ApproximateCreationDateTime.UnixMilli())
+				f.pos.SinceMS = f.pos.sinceAfter(d.ApproximateCreationDateTime.UnixMilli())
 			}
 			break
 		}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/millrace-io/millrace/connectors"
 )
 
 // position is where the reading of a shard goes on; a split's Position is its JSON.
@@ -59,6 +61,15 @@ func judge(p position, f fault, nowMS int64) verdict {
 // then succeed, and skip them silently.
 func (p position) outlived(nowMS int64) bool {
 	return !p.Spent && nowMS-p.SinceMS > (retention-clockSkew).Milliseconds()
+}
+
+// sinceAfter is SinceMS once a record created at createdMS was passed: from there on, everything that is wanted is promised, also what is
+// older than the job.
+func (p position) sinceAfter(createdMS int64) int64 {
+	if createdMS == connectors.NoTimestamp {
+		return p.SinceMS
+	}
+	return max(createdMS, p.FromMS)
 }
 
 // DataLossError reports records that the service deleted before they were read. Restarting does not bring them back: start the source

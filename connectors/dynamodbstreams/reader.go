@@ -203,7 +203,7 @@ func (r *reader[T]) emitOne(out connectors.Output[T], h *heldShard, rec *types.R
 	if err != nil {
 		return false, err
 	}
-	next := position{ARN: h.pos.ARN, After: c.Sequence, SinceMS: max(h.pos.SinceMS, c.CreatedMS), Spent: h.pos.Spent}
+	next := position{ARN: h.pos.ARN, After: c.Sequence, SinceMS: h.pos.sinceAfter(c.CreatedMS), Spent: h.pos.Spent}
 	if order := compareSequences(c.Sequence, h.pos.After); h.pos.After != "" && order <= 0 {
 		if order == 0 || h.pos.Reopen {
 			return true, nil // seen before

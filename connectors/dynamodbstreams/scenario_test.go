@@ -111,10 +111,15 @@ func TestS06_SplitInFour(t *testing.T) {
 		st.some(100, 12)
 		complete(t, st, j, 0)
 		var last int
+		subtasks := map[int]bool{}
 		for i, r := range j.Output() {
 			if r.At.Split == parent {
 				last = i
 			}
+			subtasks[r.Subtask] = true
+		}
+		if len(subtasks) != 1 {
+			t.Errorf("subtasks %v have read the family, want one: in an exchange, children's records would overtake", subtasks)
 		}
 		if last != 99 {
 			t.Errorf("the parent's last record came as number %d, want 99: children began before", last)
