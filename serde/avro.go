@@ -49,7 +49,7 @@ func WithSchema(schema string) AvroOption { return func(o *avroOptions) { o.sche
 //	  or tag enum=A|B                 enum; tag enum-default=A: what readers take for unknown symbols
 //	[]byte, [N]byte                   bytes, fixed; [16]byte named UUID or tagged uuid: logical type uuid
 //	time.Time                         long, timestamp-millis; tags timestamp-micros, timestamp-nanos, date
-//	time.Duration                     long in nanoseconds; tags time-millis, time-micros
+//	time.Duration                     long in nanoseconds; tags time-millis, time-micros: a time of day
 //	Decimal, big.Rat                  bytes, decimal; tags precision=12,scale=2 are needed
 //	struct                            record; a field _ struct{} tagged "name,alias=old" names it
 //	*T                                union of null and T with default null; tag notnull: T alone

@@ -234,19 +234,16 @@ func decTime(w, n *node) decFunc {
 
 func decSpan(w, n *node) decFunc {
 	read := readInteger(w)
-	unit := int64(time.Millisecond)
-	if n.logical == logicalTimeMicros {
-		unit = int64(time.Microsecond)
-	}
+	unit := spanUnit(n)
 	return func(r *reader, p unsafe.Pointer) error {
 		v, err := read(r)
 		if err != nil {
 			return err
 		}
-		if v > math.MaxInt64/unit || v < -math.MaxInt64/unit {
-			return r.corrupt("%d of %s does not fit a time.Duration", v, n.logical)
+		if v < 0 || v >= int64(dayLength/unit) {
+			return r.corrupt("%d of %s is no time of day", v, n.logical)
 		}
-		*(*time.Duration)(p) = time.Duration(v * unit)
+		*(*time.Duration)(p) = time.Duration(v) * unit
 		return nil
 	}
 }

@@ -363,18 +363,25 @@ func appendTime(dst []byte, t time.Time, unit string) ([]byte, error) {
 	return appendVarint(dst, days), nil
 }
 
+// dayLength is where a time of day ends.
+const dayLength = 24 * time.Hour
+
 func encSpan(n *node) encFunc {
-	unit, limit := int64(time.Millisecond), int64(math.MaxInt32)
-	if n.logical == logicalTimeMicros {
-		unit, limit = int64(time.Microsecond), math.MaxInt64
-	}
+	unit := spanUnit(n)
 	return func(dst []byte, p unsafe.Pointer, _ int) ([]byte, error) {
-		v := *(*int64)(p)
-		if v%unit != 0 || v/unit > limit || v/unit < -limit {
-			return dst, fmt.Errorf("%v is no whole number of units of %s, or out of its range; leave the tag away to store nanoseconds", time.Duration(v), n.logical)
+		v := *(*time.Duration)(p)
+		if v%unit != 0 || v < 0 || v >= dayLength {
+			return dst, fmt.Errorf("%v is no time of day in whole units of %s; leave the tag away to store any duration, in nanoseconds", v, n.logical)
 		}
-		return appendVarint(dst, v/unit), nil
+		return appendVarint(dst, int64(v/unit)), nil
 	}
+}
+
+func spanUnit(n *node) time.Duration {
+	if n.logical == logicalTimeMicros {
+		return time.Microsecond
+	}
+	return time.Millisecond
 }
 
 func encDecimal(n *node) encFunc {

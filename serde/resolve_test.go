@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 type account struct {
@@ -167,6 +168,13 @@ func TestAppendErrorsLeaveDst(t *testing.T) {
 	v.List[1].Limit = mustDecimal("0.001")
 	if _, err = s.Append(nil, v); !errors.Is(err, ErrDecimalRange) || !strings.Contains(err.Error(), "field list[1].limit: ") {
 		t.Errorf("decimal of too many places: %v", err)
+	}
+	for _, clock := range []time.Duration{-time.Millisecond, 24 * time.Hour, time.Microsecond} {
+		v = fullValue()
+		v.Clock = clock
+		if _, err = s.Append(nil, v); err == nil || !strings.Contains(err.Error(), "field clock: ") || !strings.Contains(err.Error(), "is no time of day") {
+			t.Errorf("clock %v: %v", clock, err)
+		}
 	}
 	v = fullValue()
 	v.Nanos = v.Nanos.AddDate(1000, 0, 0)
