@@ -30,11 +30,17 @@ import (
 
 // Store is what the API needs of its tables. *store.DynamoDB implements it and documents the errors.
 type Store interface {
+	// Create stores version 1 of a decision; repeating it gives the same answer.
 	Create(ctx context.Context, d model.Decision) (model.Decision, error)
+	// Correct stores the next version.
 	Correct(ctx context.Context, c model.Correction) (model.Decision, error)
+	// Get returns the newest version.
 	Get(ctx context.Context, id string) (model.Decision, error)
+	// ByCustomer returns a page, newest first, and the cursor of the next.
 	ByCustomer(ctx context.Context, q store.Query) (page []model.Decision, next string, err error)
+	// Variable returns what is known of a customer.
 	Variable(ctx context.Context, customer string) (model.Variable, error)
+	// Ping reports whether the tables answer.
 	Ping(ctx context.Context) error
 }
 

@@ -26,6 +26,9 @@ type Endpoints struct {
 	Registry string   // http://host:port
 	S3       string   // http://host:port, or empty for Amazon's
 	Archive  string   // file:///… or s3://bucket/prefix
+
+	// direct reaches an embedded DynamoDB within this process, past the network; nil elsewhere.
+	direct http.RoundTripper
 }
 
 // awsConfig reads credentials and region from the usual environment variables. Without any, a name that emulators accept is used.
@@ -46,11 +49,19 @@ func awsConfig(endpoint string) aws.Config {
 }
 
 // Tables is a client of DynamoDB.
-func (e Endpoints) Tables() *dynamodb.Client { return dynamodb.NewFromConfig(awsConfig(e.DynamoDB)) }
+func (e Endpoints) Tables() *dynamodb.Client { return dynamodb.NewFromConfig(e.dynamoDB()) }
 
 // Streams is a client of DynamoDB Streams.
 func (e Endpoints) Streams() *dynamodbstreams.Client {
-	return dynamodbstreams.NewFromConfig(awsConfig(e.DynamoDB))
+	return dynamodbstreams.NewFromConfig(e.dynamoDB())
+}
+
+func (e Endpoints) dynamoDB() aws.Config {
+	c := awsConfig(e.DynamoDB)
+	if e.direct != nil {
+		c.HTTPClient = &http.Client{Transport: e.direct}
+	}
+	return c
 }
 
 // Buckets is a client of S3.

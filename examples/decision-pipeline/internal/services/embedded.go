@@ -26,7 +26,7 @@ func (e *Endpoints) Embed(partitions int) (close func(), err error) {
 	if e.DynamoDB == "" {
 		s := dynamodbtest.Start(dynamodbtest.Options{Partitions: partitions, CallLogMax: 1})
 		closers = append(closers, s.Close)
-		e.DynamoDB = s.URL()
+		e.DynamoDB, e.direct = s.URL(), s.Transport()
 	}
 	if len(e.Brokers) == 0 {
 		k, err := kafkatest.Start(kafkatest.Options{})

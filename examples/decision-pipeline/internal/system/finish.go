@@ -20,11 +20,8 @@ func (c Config) brokers() []string {
 	return strings.Split(c.Kafka, ",")
 }
 
-// poll is the pause between reads of a shard. The embedded table and emulators take any; Amazon's service five reads a second.
+// poll is the pause between reads of a shard. Amazon's service allows five reads a second; the embedded table and emulators any number.
 func (c Config) poll() time.Duration {
-	if c.DynamoDB == "" {
-		return 5 * time.Millisecond
-	}
 	if u, err := url.Parse(c.DynamoDB); err == nil && strings.HasSuffix(u.Hostname(), ".amazonaws.com") {
 		return 250 * time.Millisecond
 	}
