@@ -88,18 +88,20 @@ func (b *columnBuilder) build(s avro.Schema, at string, def, rep int) (*column, 
 		}
 		return &column{shape: listShape, children: []*column{child}, def: def + 1, rep: rep + 1}, parquet.List(n), nil
 	case *avro.MapSchema:
+		keyNode := parquet.Encoded(parquet.String(), &parquet.RLEDictionary)
 		key := &column{first: b.leaves, end: b.leaves + 1, def: def + 1, rep: rep + 1, typ: avro.String}
 		b.leaves++
 		child, n, err := b.node(s.Values(), at+"{}", def+1, rep+1)
 		if err != nil {
 			return nil, nil, err
 		}
-		return &column{shape: mapShape, children: []*column{key, child}, def: def + 1, rep: rep + 1}, parquet.Map(parquet.String(), n), nil
+		return &column{shape: mapShape, children: []*column{key, child}, def: def + 1, rep: rep + 1}, parquet.Map(keyNode, n), nil
 	}
 	n, err := leafNode(s, at)
 	if err != nil {
 		return nil, nil, err
 	}
+	n = encoded(n, s.Type())
 	b.leaves++
 	c := &column{def: def, rep: rep, typ: s.Type()}
 	switch s := s.(type) {
@@ -153,6 +155,15 @@ func (r record) Fields() []parquet.Field {
 	fields := r.Group.Fields()
 	slices.SortFunc(fields, func(a, b parquet.Field) int { return cmp.Compare(r.order[a.Name()], r.order[b.Name()]) })
 	return fields
+}
+
+// encoded sets the encoding of a column to what every engine reads. The library's default for bytes, DELTA_LENGTH_BYTE_ARRAY, is refused
+// by DuckDB 2.0 for decimals.
+func encoded(n parquet.Node, t avro.Type) parquet.Node {
+	if t == avro.String || t == avro.Enum {
+		return parquet.Encoded(n, &parquet.RLEDictionary)
+	}
+	return parquet.Encoded(n, &parquet.Plain)
 }
 
 // leafNode is the Parquet form of an Avro type that is one column.

@@ -37,6 +37,7 @@ func newParquetFormat(text string, s avro.Schema, c Compression) (*parquetFormat
 	return &parquetFormat{text: text, root: root, options: []parquet.WriterOption{
 		parquet.NewSchema(name, node), parquet.Compression(codec), parquet.KeyValueMetadata(schemaKey, text),
 		parquet.CreatedBy("millrace", "1", ""), parquet.PageBufferSize(64 << 10), parquet.WriteBufferSize(32 << 10),
+		parquet.DictionaryMaxBytes(1 << 20),
 	}}, nil
 }
 
