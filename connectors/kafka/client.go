@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -28,6 +29,10 @@ func (i Isolation) level() kgo.IsolationLevel {
 	return kgo.ReadCommitted()
 }
 
+// making guards kgo.NewClient, which sorts the codecs of a kgo.ProducerBatchCompression option in place (seen in v1.22.2): clients made at
+// the same time from the same user options would race, and those options may be shared by all sinks and sources of a program.
+var making sync.Mutex
+
 // newClient makes a client of which user options override defaults, and fixed options override both.
 func newClient(brokers []string, user []kgo.Opt, log *zap.Logger, defaults, fixed []kgo.Opt) (*kgo.Client, error) {
 	opts := []kgo.Opt{
@@ -44,6 +49,8 @@ func newClient(brokers []string, user []kgo.Opt, log *zap.Logger, defaults, fixe
 	opts = append(opts, defaults...)
 	opts = append(opts, user...)
 	opts = append(opts, fixed...)
+	making.Lock()
+	defer making.Unlock()
 	return kgo.NewClient(opts...)
 }
 

@@ -212,7 +212,7 @@ func (r *reader[T]) decode(rec *kgo.Record) (v T, err error) {
 
 func (r *reader[T]) finish(out connectors.Output[T], sp *split) error {
 	delete(r.splits, sp.partition)
-	sp.lag.Set(0)
+	r.m.lag.DeleteLabelValues(sp.name)
 	return out.Finished(sp.name)
 }
 
@@ -232,9 +232,6 @@ func (r *reader[T]) reportIdle(out connectors.Output[T]) {
 
 // Snapshot returns the position of every split held, sorted by split.
 func (r *reader[T]) Snapshot() ([]connectors.Split, error) {
-	if err := crash.At(crash.SourceSnapshot); err != nil {
-		return nil, err
-	}
 	out := make([]connectors.Split, 0, len(r.splits))
 	for _, sp := range r.splits {
 		out = append(out, connectors.Split{ID: sp.name, Position: sp.encode()})
@@ -260,6 +257,9 @@ func (r *reader[T]) CheckpointCompleted(int64) {
 func (r *reader[T]) Close() error {
 	if r.commits != nil {
 		r.commits.close()
+	}
+	for _, sp := range r.splits { // another subtask may have it next
+		r.m.lag.DeleteLabelValues(sp.name)
 	}
 	r.f.close()
 	return nil
