@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"sync"
 	"unsafe"
 )
@@ -63,7 +64,13 @@ func WithSchema(schema string) AvroOption { return func(o *avroOptions) { o.sche
 // time (it comes back in UTC). Values that the schema cannot hold are errors of Append.
 //
 // Errors are *TypeError, one for each fault, joined.
-func Avro[T any](opts ...AvroOption) (Serde[T], error) { return newAvro[T](opts) }
+func Avro[T any](opts ...AvroOption) (Serde[T], error) {
+	s, err := newAvro[T](opts)
+	if err != nil {
+		return nil, err // not s: a nil pointer in an interface is not nil
+	}
+	return s, nil
+}
 
 func newAvro[T any](opts []AvroOption) (*avroSerde[T], error) {
 	var o avroOptions
@@ -111,8 +118,27 @@ func Resolve[T any](writerSchema string, opts ...AvroOption) (Serde[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.resolve(writerSchema)
+	return s.Resolve(writerSchema)
 }
+
+// Evolve makes a Serde that reads data written with writerSchema into the type of s, and writes as s does: what a program needs to go
+// on from stored data that an earlier version of it wrote. It is s itself when the schemas are equal. A hand-written Serde takes part
+// by a method Resolve(writerSchema string) (Serde[T], error); without one, only its own schema can be read.
+func Evolve[T any](s Serde[T], writerSchema string) (Serde[T], error) {
+	if s.Schema() == writerSchema {
+		return s, nil
+	}
+	r, ok := s.(interface {
+		Resolve(writerSchema string) (Serde[T], error)
+	})
+	if !ok || strings.HasPrefix(writerSchema, opaque) {
+		return nil, fmt.Errorf("serde: data of schema %s cannot be read by a codec of schema %s: it is not Avro, or the codec has no method Resolve", writerSchema, s.Schema())
+	}
+	return r.Resolve(writerSchema)
+}
+
+// opaque begins the schemas of codecs that are not Avro.
+const opaque = "opaque:"
 
 // avroSerde is the codec of a type by reflection. It is never changed once made.
 type avroSerde[T any] struct {
@@ -151,6 +177,15 @@ func (s *avroSerde[T]) resolve(writerSchema string) (*avroSerde[T], error) {
 		return nil, err
 	}
 	out.enc, out.boxes = s.enc, s.boxes
+	return out, nil
+}
+
+// Resolve reads data of another schema.
+func (s *avroSerde[T]) Resolve(writerSchema string) (Serde[T], error) {
+	out, err := s.resolve(writerSchema)
+	if err != nil {
+		return nil, err // not out: a nil pointer in an interface is not nil
+	}
 	return out, nil
 }
 

@@ -21,15 +21,18 @@ const (
 	suitsDef  = `{"type":"enum","name":"Suit","symbols":["A","B"],"default":"A"}`
 )
 
-func TestCheck(t *testing.T) {
+type checkCase struct {
+	name, reader, writer string
+	want                 []string
+}
+
+// checkCases are the rows of TestCheck.
+// Origin: each is read off the section "Schema Resolution" of the Avro specification 1.12.
+func checkCases() []checkCase {
 	profile := func(fields ...string) string {
 		return rec(fld("profile", `{"type":"record","name":"P","fields":[`+strings.Join(fields, ",")+`]}`))
 	}
-	// Origin: each row is read off the section "Schema Resolution" of the Avro specification 1.12.
-	tests := []struct {
-		name, reader, writer string
-		want                 []string
-	}{
+	return []checkCase{
 		{"equal", rec(fld("a", `"int"`)), rec(fld("a", `"int"`)), nil},
 		{"int to long, float, double", `"double"`, `"int"`, nil},
 		{"long to float", `"float"`, `"long"`, nil},
@@ -84,7 +87,10 @@ func TestCheck(t *testing.T) {
 		{"reader is no schema", `{"type":"record"}`, `"int"`, []string{`outermost type: reader: serde: schema: name "" is empty or has an empty part (schema)`}},
 		{"writer is no JSON", `"int"`, `{`, []string{"outermost type: writer: serde: schema is no JSON: unexpected EOF (schema)"}},
 	}
-	for _, tt := range tests {
+}
+
+func TestCheck(t *testing.T) {
+	for _, tt := range checkCases() {
 		t.Run(tt.name, func(t *testing.T) {
 			got := Check(tt.reader, tt.writer)
 			var texts []string

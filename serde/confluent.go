@@ -66,7 +66,7 @@ func Confluent[T any](reg Registry, subject string, o ConfluentOptions) (*Conflu
 }
 
 // Schema is "opaque:confluent:" and the subject: the bytes are no plain Avro.
-func (s *ConfluentSerde[T]) Schema() string { return "opaque:confluent:" + s.subject }
+func (s *ConfluentSerde[T]) Schema() string { return opaque + "confluent:" + s.subject }
 
 // AvroSchema is the schema that Append writes with.
 func (s *ConfluentSerde[T]) AvroSchema() string { return s.own.schema }

@@ -182,3 +182,38 @@ func TestAppendErrorsLeaveDst(t *testing.T) {
 		t.Errorf("year 2970: %v", err)
 	}
 }
+
+// rot13 is a hand-written codec without a method Resolve.
+type rot13 struct{ Serde[string] }
+
+func (rot13) Schema() string { return "opaque:rot13" }
+
+func TestEvolve(t *testing.T) {
+	s := MustFor[int64]()
+	if same, err := Evolve(s, `"long"`); err != nil || same != s {
+		t.Errorf("equal schema: %v, %v", same, err)
+	}
+	wide, err := Evolve(s, `"int"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v int64
+	if err := wide.Decode([]byte{3}, &v); err != nil || v != -2 || wide.Schema() != `"long"` {
+		t.Errorf("int read as long: %d, %v, schema %s", v, err, wide.Schema())
+	}
+	var fault Incompatibility
+	if _, err := Evolve(s, `"string"`); !errors.As(err, &fault) || fault.Rule != RuleType {
+		t.Errorf("string read as long: %v", err)
+	}
+	if got, err := Evolve(mustAvro[specRecord](t), rec()); err == nil || got != nil {
+		t.Errorf("record of another name: %v, %v", got, err)
+	}
+	for _, writer := range []string{`"string"`, "opaque:other"} {
+		if _, err := Evolve[string](rot13{MustFor[string]()}, writer); err == nil || !strings.Contains(err.Error(), "opaque:rot13") {
+			t.Errorf("hand-written codec and %s: %v", writer, err)
+		}
+	}
+	if _, err := Evolve(MustFor[string](), "opaque:other"); err == nil || !strings.Contains(err.Error(), "opaque:other") {
+		t.Errorf("opaque data: %v", err)
+	}
+}

@@ -17,18 +17,18 @@ func For[T any]() (Serde[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	t := reflect.TypeFor[T]()
+	hand, kind := handSerde[T]{schema: a.schema}, reflect.TypeFor[T]().Kind()
 	switch a.bound.form {
 	case formText:
-		return textSerde[T]{schema: a.schema}, nil
+		return textSerde[T]{hand}, nil
 	case formBytes:
-		return bytesSerde[T]{schema: a.schema}, nil
+		return bytesSerde[T]{hand}, nil
 	case formBool, formFloat32, formFloat64, formUint64:
-		return scalarSerde[T]{schema: a.schema, kind: t.Kind()}, nil
+		return scalarSerde[T]{handSerde: hand, kind: kind}, nil
 	case formInt:
-		return intSerde[T]{schema: a.schema, kind: t.Kind(), narrow: a.bound.n.kind == kInt}, nil
+		return intSerde[T]{handSerde: hand, kind: kind, narrow: a.bound.n.kind == kInt}, nil
 	case formTime:
-		return timeSerde[T]{schema: a.schema}, nil
+		return timeSerde[T]{hand}, nil
 	}
 	return a, nil
 }
@@ -41,6 +41,15 @@ func MustFor[T any]() Serde[T] {
 	}
 	return s
 }
+
+// handSerde is what the codecs written by hand share.
+type handSerde[T any] struct{ schema string }
+
+// Schema is the schema of the same type in Avro.
+func (s handSerde[T]) Schema() string { return s.schema }
+
+// Resolve reads data of another schema.
+func (s handSerde[T]) Resolve(writerSchema string) (Serde[T], error) { return Resolve[T](writerSchema) }
 
 // as reads v as a type of the same memory.
 func as[U, T any](v *T) *U { return (*U)(unsafe.Pointer(v)) }
@@ -57,9 +66,7 @@ func finish[T any](r *reader, err error) error {
 }
 
 // textSerde is the codec of types made of string.
-type textSerde[T any] struct{ schema string }
-
-func (s textSerde[T]) Schema() string { return s.schema }
+type textSerde[T any] struct{ handSerde[T] }
 
 func (s textSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	return appendText(dst, *as[string](&v)), nil
@@ -75,9 +82,7 @@ func (s textSerde[T]) Decode(src []byte, v *T) error {
 }
 
 // bytesSerde is the codec of types made of []byte.
-type bytesSerde[T any] struct{ schema string }
-
-func (s bytesSerde[T]) Schema() string { return s.schema }
+type bytesSerde[T any] struct{ handSerde[T] }
 
 func (s bytesSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	return appendBytes(dst, *as[[]byte](&v)), nil
@@ -94,12 +99,10 @@ func (s bytesSerde[T]) Decode(src []byte, v *T) error {
 
 // intSerde is the codec of types made of an integer, uint and uint64 apart.
 type intSerde[T any] struct {
-	schema string
+	handSerde[T]
 	kind   reflect.Kind
 	narrow bool // Avro int
 }
-
-func (s intSerde[T]) Schema() string { return s.schema }
 
 func (s intSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	return appendVarint(dst, integer(&v, s.kind)), nil
@@ -147,11 +150,9 @@ func (s intSerde[T]) Decode(src []byte, v *T) error {
 
 // scalarSerde is the codec of types made of bool, float32, float64, uint and uint64.
 type scalarSerde[T any] struct {
-	schema string
-	kind   reflect.Kind
+	handSerde[T]
+	kind reflect.Kind
 }
-
-func (s scalarSerde[T]) Schema() string { return s.schema }
 
 func (s scalarSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	switch s.kind {
@@ -194,9 +195,7 @@ func (s scalarSerde[T]) Decode(src []byte, v *T) (err error) {
 }
 
 // timeSerde is the codec of time.Time: milliseconds since 1970 in UTC.
-type timeSerde[T any] struct{ schema string }
-
-func (s timeSerde[T]) Schema() string { return s.schema }
+type timeSerde[T any] struct{ handSerde[T] }
 
 func (s timeSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	out, err := appendTime(dst, *as[time.Time](&v), logicalTimestampMillis)

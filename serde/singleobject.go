@@ -74,7 +74,7 @@ func SingleObject[T any](writerSchemas []string, opts ...AvroOption) (Serde[T], 
 	return s, nil
 }
 
-func (s *singleSerde[T]) Schema() string { return "opaque:avro-single-object" }
+func (s *singleSerde[T]) Schema() string { return opaque + "avro-single-object" }
 
 func (s *singleSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	out, err := s.own.Append(binary.LittleEndian.AppendUint64(append(dst, 0xc3, 1), s.fp), v)
