@@ -18,13 +18,17 @@ import (
 // Client is what the source uses of *dynamodbstreams.Client. Retries of the SDK are switched off in every call: the source paces and
 // repeats by itself, and the SDK's retryer would hide throttles from it for minutes. Safe for concurrent use.
 type Client interface {
+	// DescribeStream lists shards, at most 100 a call.
 	DescribeStream(ctx context.Context, in *dynamodbstreams.DescribeStreamInput, o ...func(*dynamodbstreams.Options)) (*dynamodbstreams.DescribeStreamOutput, error)
+	// GetShardIterator gives a place in a shard, good for 15 minutes.
 	GetShardIterator(ctx context.Context, in *dynamodbstreams.GetShardIteratorInput, o ...func(*dynamodbstreams.Options)) (*dynamodbstreams.GetShardIteratorOutput, error)
+	// GetRecords reads from a place, at most 1000 records or 1 MB a call.
 	GetRecords(ctx context.Context, in *dynamodbstreams.GetRecordsInput, o ...func(*dynamodbstreams.Options)) (*dynamodbstreams.GetRecordsOutput, error)
 }
 
 // TableClient is what the source uses of *dynamodb.Client, to find the stream of a table.
 type TableClient interface {
+	// DescribeTable names the table's latest stream.
 	DescribeTable(ctx context.Context, in *dynamodb.DescribeTableInput, o ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error)
 }
 

@@ -186,11 +186,12 @@ func (l *lineage) listed(nowMS int64) {
 	l.judgeOrphans(nowMS)
 	l.forget(nowMS)
 	l.nextListing = nowMS + l.interval.Milliseconds()
-	if len(l.orphans) == 0 {
+	if len(l.orphans) == 0 && len(l.shards) > 0 {
 		l.orphanTries = 0
 		return
 	}
-	// A parent is missing: it is gone, or this listing was inconsistent. Look again soon.
+	// A parent is missing: it is gone, or this listing was inconsistent; or the stream is so new that it has no shard yet. Look again
+	// soon.
 	soon := backoffDelay(orphanDelay, l.orphanTries, l.interval)
 	l.nextListing = min(l.nextListing, nowMS+soon.Milliseconds())
 	l.orphanTries++

@@ -174,6 +174,9 @@ func (r *reader[T]) emit(out connectors.Output[T], h *heldShard, p *page, n int)
 			used++
 		}
 	}
+	if d := p.records[:p.next]; used > 0 && d[len(d)-1].Dynamodb.ApproximateCreationDateTime != nil {
+		r.metrics.lag.Set(float64(max(0, r.c.Now().Sub(*d[len(d)-1].Dynamodb.ApproximateCreationDateTime).Milliseconds())))
+	}
 	if p.next < len(p.records) {
 		r.mu.Lock()
 		r.offer(h)
@@ -229,9 +232,6 @@ func (r *reader[T]) emitOne(out connectors.Output[T], h *heldShard, rec *types.R
 		return false, err
 	}
 	h.pos = next
-	if c.CreatedMS != connectors.NoTimestamp {
-		r.metrics.lag.Set(float64(max(0, r.c.Now().UnixMilli()-c.CreatedMS)))
-	}
 	return false, nil
 }
 
