@@ -376,7 +376,7 @@ func (c *Coordinator) end(now time.Time) []Action {
 		c.phase = phaseEnded
 		return append(append(out, c.refuse(ErrJobFinished)...), Finish{})
 	}
-	c.phase, c.deadline = phaseIdle, time.Time{}
+	c.phase = phaseIdle
 	if c.cfg.Interval > 0 {
 		c.due = later(c.triggered.Add(c.cfg.Interval), now.Add(c.cfg.MinPause))
 	}
