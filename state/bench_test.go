@@ -1,8 +1,12 @@
 package state_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"testing"
+	"time"
 
 	"github.com/millrace-io/millrace/serde"
 	"github.com/millrace-io/millrace/state"
@@ -97,3 +101,52 @@ func BenchmarkTimers(b *testing.B) {
 	}
 	b.ReportMetric(float64(fired)/float64(b.N), "fired/op")
 }
+
+// BenchmarkSnapshot is a snapshot of 1 M counters: pause is what the task waits, then the image is encoded and written to nowhere while
+// the task is idle.
+func BenchmarkSnapshot(b *testing.B) {
+	const n = 1_000_000
+	codec := serde.MustFor[int64]()
+	hash := serde.HashOf(codec)
+	s := state.NewKeyed(codec, state.Config{})
+	count := s.Value[int64]("count")
+	open(b, s, memstate.New())
+	for k := range int64(n) {
+		s.SetCurrent(k, hash(k))
+		check(b, count.Set(k))
+	}
+	b.ReportAllocs()
+	var pause time.Duration
+	var size int64
+	for b.Loop() {
+		start := time.Now()
+		image, err := s.Snapshot()
+		pause += time.Since(start)
+		check(b, err)
+		h, err := image.Write(context.Background(), nowhere{&size})
+		check(b, err)
+		if len(h) != 1 {
+			b.Fatal("no file")
+		}
+		image.Release()
+	}
+	b.ReportMetric(float64(pause.Microseconds())/float64(b.N), "µs-pause/op")
+	b.ReportMetric(float64(size)/float64(b.N)/n, "B/entry")
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/entry")
+}
+
+// nowhere is a state.Files that counts bytes.
+type nowhere struct{ size *int64 }
+
+func (f nowhere) Write(_ context.Context, _ state.GroupRange, fill func(io.Writer) error) (state.File, error) {
+	return state.File{}, fill(counter{f.size})
+}
+
+func (f nowhere) Read(context.Context, state.File) (io.ReadCloser, error) {
+	return nil, errors.New("nothing is kept")
+}
+
+type counter struct{ size *int64 }
+
+func (c counter) Write(p []byte) (int, error) { *c.size += int64(len(p)); return len(p), nil }
