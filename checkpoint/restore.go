@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace-io/millrace/serde"
 	"github.com/millrace-io/millrace/state"
 )
 
@@ -79,12 +80,18 @@ type StateMismatchError struct {
 	// What differs: "kind", "key schema", "map key schema" or "value schema".
 	What     string
 	Old, New string
+	// Reasons say, for value schemas, which field breaks which rule of Avro resolution; nil when the schemas have to be equal.
+	Reasons []string
 }
 
 // Error names the state and both declarations.
 func (e *StateMismatchError) Error() string {
-	return fmt.Sprintf("checkpoint: state %q of %q has %s %s in the checkpoint and %s in the graph; declare it as it was, or give the new "+
-		"state another name and list %q in Drop", e.State, e.UID, e.What, e.Old, e.New, e.UID+"/"+e.State)
+	reasons := ""
+	if len(e.Reasons) > 0 {
+		reasons = " (" + strings.Join(e.Reasons, "; ") + ")"
+	}
+	return fmt.Sprintf("checkpoint: state %q of %q has %s %s in the checkpoint and %s in the graph%s; declare it as it was, or give the new "+
+		"state another name and list %q in Drop", e.State, e.UID, e.What, e.Old, e.New, reasons, e.UID+"/"+e.State)
 }
 
 // PlanRestore distributes the content of a checkpoint over the operators of a graph, at any parallelism: each key group, split, blob of
@@ -187,19 +194,37 @@ func (r *restore) match() error {
 	return errors.Join(errs...)
 }
 
+// compareStates compares two declarations of one state. Keys have to be encoded as before, since the encoding is what is compared and
+// hashed; values need only be readable by Avro resolution, which state.Operator.Restore does. A TTL may change.
 func compareStates(uid string, old, now state.Descriptor) []error {
 	var errs []error
 	for _, f := range []struct{ what, old, now string }{
 		{"kind", string(old.Kind), string(now.Kind)},
 		{"key schema", old.Key, now.Key},
 		{"map key schema", old.Sub, now.Sub},
-		{"value schema", old.Value, now.Value},
 	} {
 		if f.old != f.now {
 			errs = append(errs, &StateMismatchError{UID: uid, State: old.Name, What: f.what, Old: f.old, New: f.now})
 		}
 	}
+	if reasons, ok := readable(old.Value, now.Value); !ok {
+		errs = append(errs, &StateMismatchError{UID: uid, State: old.Name, What: "value schema", Old: old.Value, New: now.Value, Reasons: reasons})
+	}
 	return errs
+}
+
+// readable reports whether values written with one schema can be read with another, and if not, why.
+func readable(writer, reader string) (reasons []string, ok bool) {
+	if writer == reader {
+		return nil, true
+	}
+	if strings.HasPrefix(writer, "opaque:") || strings.HasPrefix(reader, "opaque:") || writer == "" || reader == "" {
+		return nil, false
+	}
+	for _, f := range serde.Check(reader, writer) {
+		reasons = append(reasons, f.Error())
+	}
+	return reasons, len(reasons) == 0
 }
 
 func (r *restore) plan() *RestorePlan {

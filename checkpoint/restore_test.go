@@ -263,7 +263,7 @@ func TestPlanRestoreMismatch(t *testing.T) {
 		"kind":           func(d *state.Descriptor) { d.Kind = state.KindList },
 		"key schema":     func(d *state.Descriptor) { d.Key = `"long"` },
 		"map key schema": func(d *state.Descriptor) { d.Sub = `"long"` },
-		"value schema":   func(d *state.Descriptor) { d.Value = `"double"` },
+		"value schema":   func(d *state.Descriptor) { d.Value = `"string"` },
 	} {
 		ops := matchOps()
 		change(&ops[0].States[0])
@@ -280,6 +280,38 @@ func TestPlanRestoreMismatch(t *testing.T) {
 	ops[0].States[0].TTL = 1
 	if _, err := PlanRestore(matchManifest(), ops, 4, nil); err != nil {
 		t.Errorf("another TTL: %v, want none", err)
+	}
+}
+
+// Values may change their schema as far as Avro resolution goes, and no further; keys may not.
+func TestPlanRestoreEvolution(t *testing.T) {
+	record := func(fields string) string { return `{"type":"record","name":"Profile","fields":[` + fields + `]}` }
+	const name, age = `{"name":"name","type":"string"}`, `{"name":"age","type":"int"`
+	for _, c := range []struct {
+		old, now, want string // want "": allowed
+	}{
+		{`"long"`, `"double"`, ""},
+		{`"long"`, `"int"`, "value schema"},
+		{record(name), record(name + "," + age + `,"default":0}`), ""},
+		{record(name), record(name + "," + age + "}"), "age"},
+		{record(name + "," + age + "}"), record(name), ""},
+		{record(name), "opaque:mine", "opaque:mine"},
+		{"opaque:mine", record(name), "opaque:mine"},
+		{"opaque:mine", "opaque:other", "opaque:other"},
+		{"opaque:mine", "opaque:mine", ""},
+	} {
+		m, ops := matchManifest(), matchOps()
+		m.Operators[0].States[0].Value, ops[0].States[0].Value = c.old, c.now
+		_, err := PlanRestore(m, ops, 4, nil)
+		var mis *StateMismatchError
+		if c.want == "" && err != nil || c.want != "" && (!errors.As(err, &mis) || mis.What != "value schema" || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s → %s: %v, want %q", c.old, c.now, err, c.want)
+		}
+		m, ops = matchManifest(), matchOps()
+		m.Operators[0].States[0].Key, ops[0].States[0].Key = c.old, c.now
+		if _, err := PlanRestore(m, ops, 4, nil); (err == nil) != (c.old == c.now) {
+			t.Errorf("key %s → %s: %v", c.old, c.now, err)
+		}
 	}
 }
 
