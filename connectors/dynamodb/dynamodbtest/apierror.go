@@ -2,6 +2,7 @@ package dynamodbtest
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/millrace-io/millrace/connectors/dynamodb/internal/attr"
 )
@@ -56,7 +57,8 @@ type errorBody struct {
 }
 
 func (e *Error) body() errorBody {
-	b := errorBody{Message: e.Message, Item: e.item, Cancel: e.cancel}
+	// Messages quote parts of expressions, which may be cut within a character.
+	b := errorBody{Message: strings.ToValidUTF8(e.Message, "\uFFFD"), Item: e.item, Cancel: e.cancel}
 	switch e.Code {
 	case "ValidationException", "SerializationException", "UnknownOperationException", "ThrottlingException", "AccessDeniedException":
 		b.Type = "com.amazon.coral.service#" + e.Code

@@ -214,3 +214,8 @@ func newClock() *clock {
 
 func (c *clock) now() time.Time          { return time.UnixMilli(c.ms.Load()) }
 func (c *clock) advance(d time.Duration) { c.ms.Add(d.Milliseconds()) }
+
+// schema is a table with hash key id (S).
+func schema() ([]types.AttributeDefinition, []types.KeySchemaElement) {
+	return []types.AttributeDefinition{{AttributeName: p("id"), AttributeType: "S"}}, []types.KeySchemaElement{{AttributeName: p("id"), KeyType: "HASH"}}
+}

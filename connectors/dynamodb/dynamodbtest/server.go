@@ -1,9 +1,11 @@
 package dynamodbtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -155,9 +157,29 @@ func (s *Server) Config() aws.Config {
 	if s.http == nil {
 		cfg.HTTPClient = &http.Client{Transport: s.Transport()}
 	} else {
-		cfg.HTTPClient = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, MaxIdleConns: 64}}
+		cfg.HTTPClient = &http.Client{Transport: ownBody{&http.Transport{MaxIdleConnsPerHost: 64, MaxIdleConns: 64}}}
 	}
 	return cfg
+}
+
+// ownBody sends a copy of each request's body. The AWS client closes the body when the header of the answer is there, and its reader then
+// says io.EOF from WriteTo, where nil is due (smithy-go 1.28.8, safeWriteToReadCloser). A server as fast as this one often answers
+// before net/http has looked for the end of the body: net/http takes the io.EOF for a failure and closes the connection under
+// the answer, which a large answer does not survive.
+type ownBody struct{ next http.RoundTripper }
+
+// RoundTrip copies the body and goes on.
+func (o ownBody) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return o.next.RoundTrip(r)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err := errors.Join(err, r.Body.Close()); err != nil {
+		return nil, err
+	}
+	own := r.WithContext(r.Context())
+	own.Body = io.NopCloser(bytes.NewReader(body))
+	return o.next.RoundTrip(own)
 }
 
 // Client returns a new client that makes one attempt a call, so that the caller sees every fault.
