@@ -41,6 +41,7 @@ type LostTransactionsError struct {
 	Transactions []LostTransaction
 }
 
+// Error implements error.
 func (e *LostTransactionsError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "kafka: checkpoint %d: %d transactions cannot be committed:", e.Checkpoint, len(e.Transactions))

@@ -96,6 +96,7 @@ type DataLossError struct {
 	Cause  error
 }
 
+// Error implements error.
 func (e *DataLossError) Error() string {
 	return fmt.Sprintf("kafka: split %s cannot go on at offset %d (the log can be read from %d): %v; set SourceOptions.OnDataLoss to ResumeOnDataLoss to go on without what is lost, or start from a savepoint whose positions the log still has",
 		e.Split, e.Position, e.Resume, e.Cause)
@@ -111,6 +112,7 @@ type TopicRecreatedError struct {
 	Cause error // may be nil
 }
 
+// Error implements error.
 func (e *TopicRecreatedError) Error() string {
 	s := fmt.Sprintf("kafka: topic %q was deleted or re-created (its topic id has changed): the offsets in the checkpoint belong to another log; start the job without this source's state", e.Topic)
 	if e.Cause != nil {

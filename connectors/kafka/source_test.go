@@ -564,6 +564,45 @@ func TestP7OutOfRange(t *testing.T) {
 	})
 }
 
+// TestP8PositionBehindTheEnd is a log that has lost what was read before (an unclean election): with the leader epoch the client finds out
+// where the log diverged, without it the position is out of range.
+func TestP8PositionBehindTheEnd(t *testing.T) {
+	eachCluster(t, func(t *testing.T, c *cluster) {
+		topic := c.topic(1)
+		split := topic + "-0"
+		c.produce(topic, 0, numbers("a", 3)...)
+		probe := startSource(t, stringSource(c, topic), 1, nil)
+		probe.discover()
+		probe.waitEmitted(3)
+		saved := probe.save()
+		probe.close()
+		for _, x := range []struct {
+			epoch       int32
+			resume, end int64
+		}{{0, 3, 3}, {-1, 0, 4}} {
+			pos := must(decodePosition(saved.splits[0].Position))
+			pos.offset, pos.epoch = 50, x.epoch
+			at := &savedSource{enumerator: saved.enumerator, splits: []connectors.Split{{ID: split, Position: pos.encode()}}}
+			fail := startSource(t, stringSource(c, topic), 1, at)
+			err := fail.pollUntil(20*time.Second, func() bool { return len(fail.emitted) > 0 })
+			var loss *DataLossError
+			if !errors.As(err, &loss) || loss.Position != 50 || loss.Resume != x.resume {
+				t.Fatalf("epoch %d: position 50 in a log of %d: %v", x.epoch, x.end, err)
+			}
+			fail.close()
+			o := stringSource(c, topic)
+			o.OnDataLoss = ResumeOnDataLoss
+			r := startSource(t, o, 1, at)
+			r.wait("the new position", func() bool { return r.save().offset(t, split) == x.end })
+			c.produce(topic, 0, "next")
+			r.waitEmitted(int(x.end-x.resume) + 1)
+			want := append(numbers("a", 3), "next", "next")[x.resume : x.end+1]
+			r.want(expected(split, x.resume, want...)...)
+			r.close()
+		}
+	})
+}
+
 func TestP11PoisonAndNull(t *testing.T) {
 	eachCluster(t, func(t *testing.T, c *cluster) {
 		topic := c.topic(1)
