@@ -216,6 +216,13 @@ func TestRecursiveTypes(t *testing.T) {
 	if err := s.Decode(b, &got); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
+	many := list{Kids: make([]list, 2*maxDepth)} // side by side is not deep
+	if b, err = s.Append(nil, many); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Decode(b, &got); err != nil || len(got.Kids) != 2*maxDepth {
+		t.Errorf("%d records side by side: %v", len(got.Kids), err)
+	}
 	loop := &list{V: 5}
 	loop.Next = loop
 	if _, err := s.Append(nil, *loop); err == nil || !strings.Contains(err.Error(), "deeper than 1000") {

@@ -109,6 +109,24 @@ func TestResolveRefuses(t *testing.T) {
 	}
 }
 
+// TestResolveAfterUnion: that a union forgives an unreadable branch must not hide the same fault where no union is.
+func TestResolveAfterUnion(t *testing.T) {
+	type part struct {
+		A int32 `avro:"a"`
+	}
+	type whole struct {
+		_ struct{} `avro:"W"`
+		U *part    `avro:"u"`
+		P part     `avro:"p"`
+	}
+	old := `{"type":"record","name":"part","fields":[{"name":"a","type":"string"}]}`
+	_, err := Resolve[whole](`{"type":"record","name":"W","fields":[{"name":"u","type":["null",` + old + `]},{"name":"p","type":"part"}]}`)
+	var fault Incompatibility
+	if !errors.As(err, &fault) || fault.Rule != RuleType {
+		t.Errorf("%v, want the fault in p", err)
+	}
+}
+
 func TestResolveRecursive(t *testing.T) {
 	writer := `{"type":"record","name":"list","fields":[{"name":"v","type":"int"},{"name":"next","type":["null","list"]},{"name":"gone","type":["null","list"]}]}`
 	type list struct {
