@@ -76,11 +76,40 @@ func (d *dirObjects) Put(ctx context.Context, name string, body io.ReadSeeker, s
 	if err != nil {
 		return err
 	}
+	if f, ok := body.(*os.File); ok && filepath.Dir(f.Name()) == filepath.Join(d.root, tempDir) {
+		return d.putSpooled(f, path, size)
+	}
 	temp, err := d.writeTemp(ctx, name, body, size)
 	if err != nil {
 		return fmt.Errorf("checkpoint: write of %q: %w", path, err)
 	}
 	return errors.Join(d.link(temp, path), os.Remove(temp))
+}
+
+// spool makes the temporary file in the directory itself, so that Put has nothing to copy.
+func (d *dirObjects) spool(name string) (*os.File, error) {
+	if _, err := d.path(name); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(d.tempPath(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+}
+
+func (d *dirObjects) tempPath(name string) string {
+	return filepath.Join(d.root, tempDir, filepath.Base(name)+"-"+rand.Text())
+}
+
+// putSpooled gives a file from spool its name.
+func (d *dirObjects) putSpooled(f *os.File, path string, size int64) error {
+	err := f.Sync()
+	if fi, serr := f.Stat(); err == nil && serr == nil && fi.Size() != size {
+		err = fmt.Errorf("it has %d bytes, want %d", fi.Size(), size)
+	} else {
+		err = errors.Join(err, serr)
+	}
+	if err != nil {
+		return fmt.Errorf("checkpoint: write of %q: %w", path, err)
+	}
+	return d.link(f.Name(), path)
 }
 
 func (d *dirObjects) link(temp, path string) error {
@@ -104,7 +133,7 @@ func (d *dirObjects) writeTemp(ctx context.Context, name string, body io.ReadSee
 	if _, err := body.Seek(0, io.SeekStart); err != nil {
 		return "", err
 	}
-	temp := filepath.Join(d.root, tempDir, filepath.Base(name)+"-"+rand.Text())
+	temp := d.tempPath(name)
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return "", err

@@ -151,12 +151,24 @@ func TestDirErrors(t *testing.T) {
 	}
 }
 
-// A state file that is too large for memory goes through a temporary file, and nothing is left of that.
+// A state file that is too large for memory goes through a temporary file, and nothing is left of that. A directory has room of its
+// own for it: TMPDIR may be small, or memory.
 func TestLargeStateFile(t *testing.T) {
-	temp := t.TempDir()
-	t.Setenv("TMPDIR", temp)
+	dir := t.TempDir()
+	t.Run("dir", func(t *testing.T) {
+		t.Setenv("TMPDIR", filepath.Join(dir, "none"))
+		largeFile(t, checkpoint.Dir(filepath.Join(dir, "store")), filepath.Join(dir, "store", "tmp"))
+	})
+	t.Run("others", func(t *testing.T) {
+		temp := t.TempDir()
+		t.Setenv("TMPDIR", temp)
+		largeFile(t, checkpointtest.NewMemory("large"), temp)
+	})
+}
+
+func largeFile(t *testing.T, st checkpoint.Storage, temp string) {
 	ctx := t.Context()
-	j, err := checkpoint.Lead(ctx, checkpoint.Dir(t.TempDir()), nil)
+	j, err := checkpoint.Lead(ctx, st, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,12 +30,16 @@ func (f *files) Write(ctx context.Context, groups state.GroupRange, fill func(w 
 	if f.prefix == "" {
 		return state.File{}, fmt.Errorf("checkpoint: storage %s was opened to read", f.s.url)
 	}
-	sp := spool{hash: sha256.New()}
+	name := f.prefix + rand.Text()
+	sp := spool{hash: sha256.New(), temp: func() (*os.File, error) { return os.CreateTemp("", "millrace-checkpoint-*") }}
+	if o, ok := f.s.o.(spooler); ok {
+		sp.temp = func() (*os.File, error) { return o.spool(name) }
+	}
 	defer sp.close()
 	if err := fill(&sp); err != nil {
 		return state.File{}, err
 	}
-	h := state.File{Name: f.prefix + rand.Text(), Size: sp.size, SHA256: hex.EncodeToString(sp.hash.Sum(nil)), Groups: groups}
+	h := state.File{Name: name, Size: sp.size, SHA256: hex.EncodeToString(sp.hash.Sum(nil)), Groups: groups}
 	body, err := sp.body()
 	if err != nil {
 		return state.File{}, err
@@ -50,7 +54,14 @@ func (f *files) Write(ctx context.Context, groups state.GroupRange, fill func(w 
 // able to send it again, and an object store wants to know the size first.
 const spoolBytesMax = 8 << 20
 
+// spooler is implemented by Objects that have a better place for a large file than TMPDIR.
+type spooler interface {
+	// spool makes the temporary file that is going to be Put as the object name. The caller closes and removes it.
+	spool(name string) (*os.File, error)
+}
+
 type spool struct {
+	temp func() (*os.File, error)
 	hash hash.Hash
 	buf  bytes.Buffer
 	file *os.File
@@ -76,9 +87,9 @@ func (s *spool) Write(p []byte) (int, error) {
 }
 
 func (s *spool) spill() error {
-	file, err := os.CreateTemp("", "millrace-checkpoint-*")
+	file, err := s.temp()
 	if err != nil {
-		return fmt.Errorf("checkpoint: no temporary file for a large state file: %w; set TMPDIR to a directory with room", err)
+		return fmt.Errorf("checkpoint: no temporary file for a large state file: %w; its directory (TMPDIR for S3) needs room", err)
 	}
 	s.file = file
 	_, err = s.buf.WriteTo(file)

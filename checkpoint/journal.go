@@ -273,13 +273,24 @@ func (j *Journal) Prune(ctx context.Context, retain int) error {
 	if err != nil {
 		return err
 	}
-	if err := j.s.sweep(ctx, h, marked); err != nil {
+	prefixes := []string{ckptDir + "/", dataDir + "/"}
+	if !j.hasSwept() {
+		prefixes = append(prefixes, tempDir+"/", "probe-") // this leader cleans up after itself
+	}
+	if err := j.s.sweep(ctx, h, marked, prefixes); err != nil {
 		return err
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.swept = change
 	return nil
+}
+
+// hasSwept reports whether a Prune has come to its end.
+func (j *Journal) hasSwept() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.swept > 0
 }
 
 // retain takes all but the newest n checkpoints out of HEAD. It returns HEAD as it is then, nil when there is nothing to clean up.
@@ -349,9 +360,9 @@ func (j *Journal) manifest(ctx context.Context, r Ref) (*Manifest, error) {
 }
 
 // sweep deletes what is not marked and what h, which may be stale by now, gives free.
-func (s *store) sweep(ctx context.Context, h *head, marked map[string]bool) error {
+func (s *store) sweep(ctx context.Context, h *head, marked map[string]bool, prefixes []string) error {
 	var errs []error
-	for _, prefix := range []string{ckptDir + "/", dataDir + "/", "tmp/", "probe-"} {
+	for _, prefix := range prefixes {
 		names, err := s.list(ctx, prefix)
 		if err != nil {
 			return err
