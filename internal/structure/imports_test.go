@@ -17,7 +17,7 @@ var imports = []struct {
 	{"state/...", []string{"serde/..."}},
 	{"checkpoint/...", []string{"serde/...", "state"}},
 	{"connectors", []string{"serde/...", "state", "checkpoint"}},
-	{"connectors/connectorstest/...", []string{"connectors", "serde/...", "state", "checkpoint"}},
+	{"connectors/connectortest/...", []string{"connectors", "serde/...", "state", "checkpoint"}},
 	{"connectors/*/...", []string{"connectors", "serde/...", "state", "checkpoint"}},
 	{"operators/...", []string{"connectors", "serde/...", "state/..."}},
 	{"internal/crash/...", nil},
@@ -36,7 +36,7 @@ var imports = []struct {
 
 // onlyTests is what the tests of every package may import beyond the table: fakes and simulators. Tests of dataflow, where all parts meet,
 // may import everything.
-var onlyTests = []string{"internal/sim/...", "connectors/dynamodb/dynamodbtest", "connectors/connectorstest/...", "state/memstate", "state/statetest/...", "operators/operatortest"}
+var onlyTests = []string{"internal/sim/...", "connectors/dynamodb/dynamodbtest", "connectors/connectortest/...", "state/memstate", "state/statetest/...", "operators/operatortest"}
 
 // matches reports whether package p (relative to the module) falls under pattern. "*" stands for exactly one path element.
 func matches(pattern, p string) bool {
