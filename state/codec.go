@@ -73,7 +73,7 @@ func (r *resolver[V]) resolve(schema string) error {
 		return nil
 	}
 	if opaque(schema) || !derived(r.codec) {
-		return errors.New("only the codecs of package serde can read another schema; give the codec that wrote it, or drop the state by name")
+		return errors.New("only the codecs of package serde can read another schema; give the codec that wrote it, or declare another name and drop the old one")
 	}
 	other, err := serde.Resolve[V](schema, serde.WithSchema(r.codec.Schema()))
 	if err != nil {

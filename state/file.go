@@ -84,7 +84,7 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("state: %s is corrupt at offset %d: %v; restore from another checkpoint", name, e.Offset, e.Err)
 }
 
-// Unwrap is the fault, which is also the storage's error when reading failed.
+// Unwrap is the fault.
 func (e *CorruptError) Unwrap() error { return e.Err }
 
 // fileWriter writes a state file with the memory of one block and its largest entry.
@@ -200,8 +200,8 @@ func (f *fileWriter) finish() error {
 }
 
 // ReadFile reads a whole state file in the memory of one block and calls fn for each entry in ascending order. An error of fn
-// ends the reading and is returned as it is; every other error is a *CorruptError. What fn was given is to be trusted only when
-// ReadFile returns no error.
+// ends the reading and is returned as it is. A file that is not as it was written, cut short included, is a *CorruptError; another
+// error of r is returned with the offset. What fn was given is to be trusted only when ReadFile returns no error.
 func ReadFile(r io.Reader, fn func(Entry) error) (Header, error) {
 	f := &fileReader{r: r}
 	h, err := f.header()
@@ -227,10 +227,18 @@ type fileReader struct {
 
 func (f *fileReader) corrupt(err error) error { return &CorruptError{Offset: f.off, Err: err} }
 
+// broken is the error for a read that failed: a file that ends early is corrupt, anything else is the storage's own trouble.
+func (f *fileReader) broken(what string, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return f.corrupt(fmt.Errorf("%s: %w", what, io.ErrUnexpectedEOF))
+	}
+	return fmt.Errorf("state: read the %s at offset %d of a state file: %w", what, f.off, err)
+}
+
 func (f *fileReader) header() (h Header, err error) {
 	var magic [len(fileMagic) + 1]byte
 	if _, err := io.ReadFull(f.r, magic[:]); err != nil {
-		return h, f.corrupt(fmt.Errorf("no magic: %w", eof(err)))
+		return h, f.broken("magic", err)
 	}
 	if string(magic[:len(fileMagic)]) != fileMagic {
 		return h, f.corrupt(fmt.Errorf("it begins with %q, which no state file does", magic[:]))
@@ -261,7 +269,7 @@ func (f *fileReader) frame() (kind byte, count uint32, payload []byte, err error
 	f.off = f.next
 	var head [frameHead]byte
 	if _, err := io.ReadFull(f.r, head[:]); err != nil {
-		return 0, 0, nil, f.corrupt(fmt.Errorf("frame head: %w", eof(err)))
+		return 0, 0, nil, f.broken("frame head", err)
 	}
 	if got, want := crc32.Checksum(head[:9], castagnoli()), binary.BigEndian.Uint32(head[9:]); got != want {
 		return 0, 0, nil, f.corrupt(fmt.Errorf("frame head has CRC32C %08x, want %08x", got, want))
@@ -270,7 +278,7 @@ func (f *fileReader) frame() (kind byte, count uint32, payload []byte, err error
 	f.buf.Reset()
 	// The buffer grows with what really comes, so a length that lies costs no memory.
 	if _, err := io.CopyN(&f.buf, f.r, size+4); err != nil {
-		return 0, 0, nil, f.corrupt(fmt.Errorf("payload of %d bytes: %w", size, eof(err)))
+		return 0, 0, nil, f.broken(fmt.Sprintf("payload of %d bytes", size), err)
 	}
 	payload = f.buf.Bytes()[:size]
 	if got, want := crc32.Checksum(payload, castagnoli()), binary.BigEndian.Uint32(f.buf.Bytes()[size:]); got != want {
@@ -278,14 +286,6 @@ func (f *fileReader) frame() (kind byte, count uint32, payload []byte, err error
 	}
 	f.next = f.off + frameHead + size + 4
 	return head[0], binary.BigEndian.Uint32(head[5:]), payload, nil
-}
-
-// eof makes the end of the input an unexpected one.
-func eof(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }
 
 func (f *fileReader) entries(fn func(Entry) error) error {
@@ -420,7 +420,7 @@ func (f *fileReader) footer(count uint32, p []byte) error {
 	var one [1]byte
 	if n, err := io.ReadFull(f.r, one[:]); n != 0 || !errors.Is(err, io.EOF) {
 		if n == 0 {
-			return f.corrupt(err)
+			return f.broken("end", err)
 		}
 		return f.corrupt(fmt.Errorf("bytes after the footer"))
 	}

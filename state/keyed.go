@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -118,7 +119,7 @@ func (s *Keyed[K]) fault(errs ...error) { s.errs = append(s.errs, errs...) }
 
 func (s *Keyed[K]) nowMS() int64 { return s.cfg.Now().UnixMilli() }
 
-// declare adds a state; make builds it from its id, descriptor and options, and is not called when anything is wrong.
+// declare adds a state; make builds it from its id, descriptor and options.
 func (s *Keyed[K]) declare(name string, kind Kind, opts []Option, make func(id int, d Descriptor, o *options) (member[K], error)) {
 	var o options
 	for _, opt := range opts {
@@ -133,6 +134,9 @@ func (s *Keyed[K]) declare(name string, kind Kind, opts []Option, make func(id i
 	}
 	if s.opened {
 		faults = append(faults, fmt.Errorf("state: %s state %q is declared after Open", kind, name))
+	}
+	if len(s.members) > math.MaxUint16 {
+		faults = append(faults, fmt.Errorf("state: %s state %q is one too many, an operator has at most %d; use a map state", kind, name, math.MaxUint16+1))
 	}
 	s.names[name] = true
 	d := Descriptor{Name: name, Kind: kind, TTL: o.ttl}
@@ -202,7 +206,7 @@ func (s *Keyed[K]) Close() error {
 	}
 	s.opened, s.span = false, 0
 	store := s.store
-	s.store, s.members = nil, nil
+	s.store = nil
 	if store == nil {
 		return nil
 	}

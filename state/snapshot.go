@@ -155,7 +155,7 @@ func (s *Keyed[K]) restoreFile(ctx context.Context, files Files, h File, drop []
 		if plan, err = s.plan(head, h.Name, drop); err != nil {
 			return err
 		}
-		in := s.intake(plan, head, h.Name)
+		in := s.intake(plan, head)
 		if err = f.entries(in.take); err == nil {
 			err = in.finish()
 		}
@@ -163,8 +163,12 @@ func (s *Keyed[K]) restoreFile(ctx context.Context, files Files, h File, drop []
 	var c *CorruptError
 	if errors.As(err, &c) {
 		c.File = h.Name
+		return err
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("state: restore operator %q subtask %d from %q: %w", s.uid, s.subtask, h.Name, err)
+	}
+	return nil
 }
 
 // plan matches the states of a file with the declared ones: plan[i] takes entries of state i, nil drops them.
@@ -179,14 +183,13 @@ func (s *Keyed[K]) plan(h Header, file string, drop []string) ([]member[K], erro
 	for i, d := range h.States {
 		j := slices.IndexFunc(s.members, func(m member[K]) bool { return m.descriptor().Name == d.Name })
 		switch {
-		case slices.Contains(drop, d.Name):
-		case j < 0:
-			unknown = append(unknown, d.Name)
-		default:
+		case j >= 0:
 			plan[i] = s.members[j]
 			if err := s.match(plan[i], d); err != nil {
 				errs = append(errs, err)
 			}
+		case !slices.Contains(drop, d.Name):
+			unknown = append(unknown, d.Name)
 		}
 	}
 	if len(unknown) > 0 {
@@ -200,11 +203,11 @@ func (s *Keyed[K]) plan(h Header, file string, drop []string) ([]member[K], erro
 func (s *Keyed[K]) match(m member[K], d Descriptor) error {
 	want := m.descriptor()
 	if d.Kind != want.Kind {
-		return fmt.Errorf("state: state %q of operator %q was a %s state and is declared as a %s state; use another name and drop the old one", d.Name, s.uid, d.Kind, want.Kind)
+		return fmt.Errorf("state: state %q of operator %q was a %s state and is declared as a %s state; declare another name and drop the old one", d.Name, s.uid, d.Kind, want.Kind)
 	}
 	for _, x := range []struct{ what, got, want string }{{"operator key", d.Key, want.Key}, {"map key", d.Sub, want.Sub}} {
 		if x.got != x.want {
-			return fmt.Errorf("state: state %q of operator %q was written with %s schema %s and is declared with %s; key schemas cannot change", d.Name, s.uid, x.what, x.got, x.want)
+			return fmt.Errorf("state: state %q of operator %q was written with %s schema %s and is declared with %s; key schemas cannot change: give the old codec, or declare another name and drop the old one", d.Name, s.uid, x.what, x.got, x.want)
 		}
 	}
 	if d.Value != want.Value {
@@ -220,15 +223,14 @@ type intake[K comparable] struct {
 	s    *Keyed[K]
 	plan []member[K]
 	head Header
-	file string
 	e    loaded[K]
 	raw  []byte // the key that e.key is decoded from
 	have bool
 	sink *storeWriter // nil on the memory backend
 }
 
-func (s *Keyed[K]) intake(plan []member[K], head Header, file string) *intake[K] {
-	in := &intake[K]{s: s, plan: plan, head: head, file: file}
+func (s *Keyed[K]) intake(plan []member[K], head Header) *intake[K] {
+	in := &intake[K]{s: s, plan: plan, head: head}
 	if s.store != nil {
 		in.sink = &storeWriter{store: s.store}
 	}
@@ -241,12 +243,12 @@ func (in *intake[K]) take(e Entry) error {
 		return nil
 	}
 	if g := GroupOf(e.Hash, in.s.cfg.MaxParallelism); g != e.Group {
-		return fmt.Errorf("state: %q holds an entry of key group %d whose hash belongs to group %d", in.file, e.Group, g)
+		return fmt.Errorf("an entry of key group %d has a hash of group %d; the file was written with another number of key groups", e.Group, g)
 	}
 	if !in.have || !bytes.Equal(in.raw, e.Key) {
 		var key K
 		if err := in.s.codec.Decode(e.Key, &key); err != nil {
-			return fmt.Errorf("state: %q: decode operator key %x of state %q: %w", in.file, e.Key, in.head.States[e.State].Name, err)
+			return fmt.Errorf("decode operator key %x of state %q: %w", e.Key, in.head.States[e.State].Name, err)
 		}
 		in.e.key, in.raw, in.have = key, append(in.raw[:0], e.Key...), true
 	}
@@ -258,7 +260,7 @@ func (in *intake[K]) take(e Entry) error {
 		err = m.load(&in.e)
 	}
 	if err != nil {
-		return fmt.Errorf("state: %q: restore %s state %q: %w", in.file, m.descriptor().Kind, m.descriptor().Name, err)
+		return fmt.Errorf("restore %s state %q: %w", m.descriptor().Kind, m.descriptor().Name, err)
 	}
 	return nil
 }

@@ -497,7 +497,7 @@ func (m *timerMember[K]) freeze(int64) memberImage {
 	return im
 }
 
-// build sorts the timers into runs, one for each group. max is the number of key groups.
+// build sorts the timers into runs, one for each group.
 func (im *timerImage[K]) build() {
 	if im.runs != nil || im.err != nil {
 		return
@@ -557,7 +557,6 @@ func (im *timerImage[K]) emit(group int, out *fileWriter) error {
 	if r == nil {
 		return nil
 	}
-	im.runs[group-im.start] = nil
 	return r.emit(out)
 }
 
