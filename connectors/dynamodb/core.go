@@ -174,10 +174,10 @@ func (c *core[T]) gather(now time.Time) (ops []*op[T], wait time.Duration) {
 		if len(ops) > 0 && bytes+o.bytes > c.maxBytes {
 			break
 		}
-		if w := c.bucket.wait(units+o.units, now); w > 0 {
-			if len(ops) == 0 {
-				return nil, w
-			}
+		if w := c.bucket.wait(o.units, now); w > 0 && len(ops) == 0 {
+			return nil, w
+		}
+		if len(ops) > 0 && !c.bucket.holds(units+o.units) {
 			break
 		}
 		c.ready.popFront()

@@ -33,7 +33,7 @@ func newWindow(start, most int) window { return window{limit: float64(min(start,
 // calls is how many calls may run now, at least 1.
 func (w *window) calls() int { return int(w.limit) }
 
-// success counts a clean call. A window that is not filled does not grow: it proves nothing about a larger one.
+// success counts a clean call. A window that is less than half filled does not grow: that proves nothing about a larger one.
 func (w *window) success(inFlight int) {
 	if 2*inFlight < w.calls() {
 		return
@@ -93,6 +93,9 @@ func (b *bucket) wait(n float64, now time.Time) time.Duration {
 	}
 	return max(time.Microsecond, time.Duration(lack/(b.rate*bucketShare)*float64(time.Second)))
 }
+
+// holds says that n units are there, as of the last refill: nothing would be owed.
+func (b *bucket) holds(n float64) bool { return b.rate == 0 || b.tokens >= n }
 
 func (b *bucket) take(n float64) { b.tokens -= n }
 
