@@ -98,8 +98,9 @@ func (e *StateMismatchError) Error() string {
 // raw state and committable goes to exactly one place. It is pure, and equal arguments give equal plans. Every fault is reported
 // at once.
 //
-// drop names state to give up: "uid" for all of an operator, "uid/state" for one keyed state. A name in drop that the checkpoint does
-// not hold is an error, since it is most likely a typing mistake.
+// drop names state to give up: "uid" for all of an operator, "uid/state" for one keyed state. Only what the graph does not claim can be
+// given up, and a name that the checkpoint does not hold does nothing: drop may therefore stay set over restarts, whose newer checkpoints no longer
+// hold what was dropped, without ever costing state that is in use.
 func PlanRestore(m *Manifest, ops []OperatorInfo, maxParallelism int, drop []string) (*RestorePlan, error) {
 	if m.MaxParallelism != maxParallelism {
 		return nil, fmt.Errorf("checkpoint: %d was taken with max parallelism %d, the job has %d; set it to %[2]d (it cannot change: keys would belong to other key groups)",
@@ -108,12 +109,13 @@ func PlanRestore(m *Manifest, ops []OperatorInfo, maxParallelism int, drop []str
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
-	r := restore{m: m, ops: map[string]OperatorInfo{}, drop: map[string]bool{}, unused: map[string]bool{}}
+	r := restore{m: m, ops: map[string]OperatorInfo{}, drop: map[string]bool{}}
 	for _, d := range drop {
-		r.drop[d], r.unused[d] = true, true
+		r.drop[d] = true
 	}
 	var errs []error
 	for _, o := range ops {
+		errs = append(errs, r.claimed(o)...)
 		if o.Parallelism < 1 || o.Parallelism > maxParallelism {
 			errs = append(errs, fmt.Errorf("checkpoint: uid %q has parallelism %d, want 1 to the max parallelism of %d", o.UID, o.Parallelism, maxParallelism))
 		}
@@ -132,16 +134,23 @@ func PlanRestore(m *Manifest, ops []OperatorInfo, maxParallelism int, drop []str
 }
 
 type restore struct {
-	m      *Manifest
-	ops    map[string]OperatorInfo
-	drop   map[string]bool
-	unused map[string]bool // entries of drop that have matched nothing yet
+	m    *Manifest
+	ops  map[string]OperatorInfo
+	drop map[string]bool
 }
 
-// dropped reports whether name is given up.
-func (r *restore) dropped(name string) bool {
-	delete(r.unused, name)
-	return r.drop[name]
+// claimed reports what of the operator is in drop.
+func (r *restore) claimed(o OperatorInfo) (errs []error) {
+	names := []string{o.UID}
+	for _, d := range o.States {
+		names = append(names, o.UID+"/"+d.Name)
+	}
+	for _, name := range names {
+		if r.drop[name] {
+			errs = append(errs, fmt.Errorf("checkpoint: %q is in Drop and in the graph; take it out of Drop, or give the new one another name", name))
+		}
+	}
+	return errs
 }
 
 func (o *OperatorState) empty() bool {
@@ -158,10 +167,7 @@ func (r *restore) match() error {
 	var errs []error
 	un := &UnmatchedStateError{ID: r.m.ID}
 	for _, old := range r.m.Operators {
-		if r.dropped(old.UID) {
-			for _, d := range old.States {
-				delete(r.unused, old.UID+"/"+d.Name)
-			}
+		if r.drop[old.UID] {
 			continue
 		}
 		op, ok := r.ops[old.UID]
@@ -173,7 +179,7 @@ func (r *restore) match() error {
 			continue
 		}
 		for _, d := range old.States {
-			if r.dropped(old.UID + "/" + d.Name) {
+			if r.drop[old.UID+"/"+d.Name] {
 				continue
 			}
 			i := slices.IndexFunc(op.States, func(n state.Descriptor) bool { return n.Name == d.Name })
@@ -186,9 +192,6 @@ func (r *restore) match() error {
 	}
 	if len(un.UIDs)+len(un.States) > 0 {
 		errs = append([]error{un}, errs...)
-	}
-	for name := range r.unused {
-		errs = append(errs, fmt.Errorf("checkpoint: %q in Drop matches nothing in checkpoint %d; want a uid or uid/state that it holds", name, r.m.ID))
 	}
 	slices.SortStableFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
@@ -231,7 +234,7 @@ func (r *restore) plan() *RestorePlan {
 	p := &RestorePlan{ID: r.m.ID}
 	for _, op := range r.ops {
 		i := slices.IndexFunc(r.m.Operators, func(o OperatorState) bool { return o.UID == op.UID })
-		if i < 0 || r.drop[op.UID] {
+		if i < 0 {
 			p.Operators = append(p.Operators, r.empty(op))
 			continue
 		}

@@ -231,13 +231,9 @@ func TestPlanRestoreUnmatched(t *testing.T) {
 	if op, _ := p.Operator("other"); op.Known || len(op.Committables) != 0 {
 		t.Errorf("other gets %+v", op)
 	}
-	// Dropped by name though the graph has it: it starts fresh.
-	p, err = PlanRestore(matchManifest(), matchOps(), 4, []string{"src"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if op, _ := p.Operator("src"); op.Known || op.Enumerator != nil || len(op.Subtasks[0].Splits) != 0 {
-		t.Errorf("src gets %+v in spite of drop", op)
+	// A second start finds nothing of these names: the option may stay set.
+	if _, err := PlanRestore(matchManifest(), matchOps(), 4, []string{"gone", "agg/gone"}); err != nil {
+		t.Errorf("names that match nothing: %v", err)
 	}
 }
 
@@ -272,8 +268,9 @@ func TestPlanRestoreMismatch(t *testing.T) {
 		if !errors.As(err, &mis) || mis.UID != "agg" || mis.State != "count" || mis.What != what {
 			t.Errorf("%s: got %v, want a StateMismatchError", what, err)
 		}
+		ops[0].States[0].Name = "count2"
 		if _, err := PlanRestore(matchManifest(), ops, 4, []string{"agg/count"}); err != nil {
-			t.Errorf("%s, dropped: %v", what, err)
+			t.Errorf("%s, renamed and dropped: %v", what, err)
 		}
 	}
 	ops := matchOps()
@@ -327,7 +324,8 @@ func TestPlanRestoreRefuses(t *testing.T) {
 		want string
 	}{
 		{"max parallelism", matchManifest(), matchOps(), 8, nil, "max parallelism 4, the job has 8"},
-		{"typing mistake in drop", matchManifest(), matchOps(), 4, []string{"agg/cuont"}, `"agg/cuont" in Drop matches nothing`},
+		{"drop of a uid in use", matchManifest(), matchOps(), 4, []string{"src"}, `"src" is in Drop and in the graph`},
+		{"drop of a state in use", matchManifest(), matchOps(), 4, []string{"agg/count"}, `"agg/count" is in Drop and in the graph`},
 		{"parallelism", matchManifest(), append(matchOps(), OperatorInfo{UID: "big", Parallelism: 5}), 4, nil, `"big" has parallelism 5`},
 		{"twice", matchManifest(), append(matchOps(), OperatorInfo{UID: "src", Parallelism: 1}), 4, nil, `"src" is there twice`},
 		{"split twice", bad, matchOps(), 4, nil, `split "s" is there twice`},

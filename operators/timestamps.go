@@ -123,6 +123,10 @@ func (g *generator) see(split int, ms int64) error {
 }
 
 func (g *generator) onSplit(split int, e SplitEvent) error {
+	// What the split's records have shown counts before the split no longer does.
+	if err := g.emit(); err != nil {
+		return err
+	}
 	s := g.at(split)
 	switch e {
 	case SplitAdded:

@@ -236,6 +236,7 @@ func (j *Job) prepare(ctx context.Context, number int) (*attempt, error) {
 		if err != nil {
 			return nil, err
 		}
+		a.firstID = max(a.firstID, m.ID+1) // sinks never see ids go back
 		return a, a.restoreFrom(m, files)
 	}
 	return a, nil
