@@ -95,12 +95,12 @@ func TestS20_ThrottlingStorm(t *testing.T) {
 	scenario(t, opts{}, nil, func(t *testing.T, st *model, j *job) {
 		st.split(0, 4)
 		victim := st.shards[1].id
-		st.fault = func(call, shard string) error {
+		st.fail(func(call, shard string) error {
 			if shard == victim {
 				return failure("LimitExceededException")
 			}
 			return nil
-		}
+		})
 		start(t, j)
 		st.some(400, 40)
 		others := 0
@@ -111,10 +111,11 @@ func TestS20_ThrottlingStorm(t *testing.T) {
 		if j.Len() != others {
 			t.Fatalf("%d records within 20 s, want the %d of the shards that answer", j.Len(), others)
 		}
-		st.fault = nil
+		st.fail(nil)
 		st.some(400, 40)
 		until(t, j, len(st.all))
-		for id, reads := range st.reads {
+		_, all, _ := st.log()
+		for id, reads := range all {
 			for i := range reads {
 				if i >= 5 && reads[i].Sub(reads[i-5]) < time.Second {
 					t.Fatalf("shard %s was read more than 5 times within %v", id, reads[i].Sub(reads[i-5]))
@@ -132,20 +133,21 @@ func TestS20_ListingWithinItsLimit(t *testing.T) {
 		st.some(200, 90)
 		st.pageSize = 3
 		n := 0
-		st.fault = func(call, _ string) error {
+		st.fail(func(call, _ string) error {
 			if n++; call == "DescribeStream" && n%3 == 0 {
 				return failure("ThrottlingException")
 			}
 			return nil
-		}
+		})
 		start(t, j)
 		until(t, j, 200)
 		st.rollOver()
 		st.some(200, 90)
 		complete(t, st, j, 0)
-		for i := range st.lists {
-			if i >= 10 && st.lists[i].Sub(st.lists[i-10]) < time.Second {
-				t.Fatalf("more than 10 listings within %v", st.lists[i].Sub(st.lists[i-10]))
+		_, _, lists := st.log()
+		for i := range lists {
+			if i >= 10 && lists[i].Sub(lists[i-10]) < time.Second {
+				t.Fatalf("more than 10 listings within %v", lists[i].Sub(lists[i-10]))
 			}
 		}
 	})
@@ -185,12 +187,12 @@ func TestS21_TroubleWithoutEnd(t *testing.T) {
 	for call, code := range map[string]string{"DescribeStream": "InternalServerError", "GetRecords": "InternalServerError", "GetShardIterator": "AccessDenied"} {
 		scenario(t, opts{}, nil, func(t *testing.T, st *model, j *job) {
 			st.some(5, 2)
-			st.fault = func(c, _ string) error {
+			st.fail(func(c, _ string) error {
 				if c == call {
 					return failure(code)
 				}
 				return nil
-			}
+			})
 			start(t, j)
 			began := time.Now()
 			err := j.RunFor(time.Hour)
@@ -233,9 +235,9 @@ func TestS24_HotShardAndIdleShards(t *testing.T) {
 	scenario(t, opts{}, nil, func(t *testing.T, st *model, j *job) {
 		start(t, j)
 		runFor(t, j, 3*time.Second)
-		st.fault = func(call, _ string) error { return failure("InternalServerError") }
+		st.fail(func(call, _ string) error { return failure("InternalServerError") })
 		runFor(t, j, time.Minute)
-		st.fault = nil
+		st.fail(nil)
 		for id := range j.Owners() {
 			for i, want := range []bool{false, false, true} {
 				if j.Idle(id) != want {
@@ -249,7 +251,7 @@ func TestS24_HotShardAndIdleShards(t *testing.T) {
 		start(t, j)
 		st.put("hot")
 		until(t, j, 1)
-		st.fault = func(call, _ string) error { return failure("InternalServerError") }
+		st.fail(func(call, _ string) error { return failure("InternalServerError") })
 		st.put("hot")
 		runFor(t, j, time.Minute)
 		for id := range j.Owners() {
@@ -323,13 +325,14 @@ func TestS29_ManyShards(t *testing.T) {
 			t.Fatalf("%d shards are read, want 5000", got)
 		}
 		listings := 0
-		for i := range st.lists {
-			if i == 0 || st.lists[i].Sub(st.lists[i-1]) > time.Second {
+		_, _, lists := st.log()
+		for i := range lists {
+			if i == 0 || lists[i].Sub(lists[i-1]) > time.Second {
 				listings++
 			}
 		}
 		// 3 min of a 60 s interval: at the start, after one child question, and each minute after the one before; 51 pages each.
-		if got := len(st.lists); listings > 5 || got > 5*51+askTries {
+		if got := len(lists); listings > 5 || got > 5*51+askTries {
 			t.Errorf("%d listings with %d calls in 3 min, want at most 5 of 51 pages", listings, got)
 		}
 		if size := len(checkpoint(t, j, 1).Enumerator); size > 5001*200 {

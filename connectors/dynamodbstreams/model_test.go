@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -130,7 +131,27 @@ func (st *model) rollOver() {
 	}
 }
 
+// fail sets what goes wrong from now on.
+func (st *model) fail(fault func(call, shard string) error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.fault = fault
+}
+
+// log copies what was called so far: the number of each call, the times of each shard's reads and of the listings.
+func (st *model) log() (calls map[string]int, reads map[string][]time.Time, lists []time.Time) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	reads = map[string][]time.Time{}
+	for id, at := range st.reads {
+		reads[id] = slices.Clone(at)
+	}
+	return maps.Clone(st.calls), reads, slices.Clone(st.lists)
+}
+
 func (st *model) openShards() (n int) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	for _, s := range st.shards {
 		if s.closed.IsZero() {
 			n++
@@ -148,7 +169,10 @@ func (st *model) trim() {
 			st.gone++
 		}
 	}
-	st.shards = slices.DeleteFunc(st.shards, func(s *modelShard) bool { return !s.closed.IsZero() && s.closed.Before(limit) })
+	expired := func(s *modelShard) bool { return !s.closed.IsZero() && s.closed.Before(limit) }
+	if slices.ContainsFunc(st.shards, expired) {
+		st.shards = slices.DeleteFunc(slices.Clone(st.shards), expired)
+	}
 }
 
 func failure(code string) error {
@@ -180,9 +204,10 @@ func (st *model) end(call string) error {
 func (st *model) DescribeStream(ctx context.Context, in *dynamodbstreams.DescribeStreamInput, _ ...func(*dynamodbstreams.Options)) (*dynamodbstreams.DescribeStreamOutput, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if in.ExclusiveStartShardId != nil && st.onListing != nil {
+	if f := st.onListing; in.ExclusiveStartShardId != nil && f != nil {
+		page := st.calls["DescribeStream"]
 		st.mu.Unlock()
-		st.onListing(st.calls["DescribeStream"])
+		f(page)
 		st.mu.Lock()
 	}
 	st.lists = append(st.lists, time.Now())

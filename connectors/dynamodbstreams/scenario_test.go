@@ -42,8 +42,8 @@ func TestS02_FullPages(t *testing.T) {
 		st.some(3500, 7)
 		start(t, j)
 		complete(t, st, j, 0)
-		if got := st.calls["GetRecords"]; got < 4 {
-			t.Errorf("%d reads for 3500 records, want at least 4", got)
+		if calls, _, _ := st.log(); calls["GetRecords"] < 4 {
+			t.Errorf("%d reads for 3500 records, want at least 4", calls["GetRecords"])
 		}
 	})
 }
@@ -161,8 +161,8 @@ func TestS08_ParentMissing(t *testing.T) {
 			st.some(20, 4)
 			start(t, j)
 			until(t, j, 20)
-			if got := st.calls["DescribeStream"]; got < goneListings {
-				t.Errorf("the parent was given up after %d listings, want at least %d", got, goneListings)
+			if _, _, lists := st.log(); len(lists) < goneListings {
+				t.Errorf("the parent was given up after %d listings, want at least %d", len(lists), goneListings)
 			}
 			complete(t, st, j, 20)
 		})
@@ -240,7 +240,9 @@ func TestS11_LatestWhileShardsAreBorn(t *testing.T) {
 		}
 		start(t, j)
 		runFor(t, j, 5*time.Second)
+		st.mu.Lock()
 		st.onListing = nil
+		st.mu.Unlock()
 		st.some(100, 50)
 		complete(t, st, j, 200)
 	})
@@ -308,16 +310,16 @@ func TestS13_IteratorExpired(t *testing.T) {
 				until(t, j, min(before, 1))
 				runFor(t, j, 100*time.Millisecond)
 				stalled := false
-				st.fault = func(call, _ string) error { // no call gets through for 16 minutes
+				st.fail(func(call, _ string) error { // no call gets through for 16 minutes
 					stalled = true
 					return failure("ThrottlingException")
-				}
+				})
 				runFor(t, j, 16*time.Minute)
-				st.fault = nil
+				st.fail(nil)
 				st.some(10, 3)
 				complete(t, st, j, 0)
-				if !stalled || st.calls["GetShardIterator"] < 2 {
-					t.Errorf("%d iterators, want a second one after expiry", st.calls["GetShardIterator"])
+				if calls, _, _ := st.log(); !stalled || calls["GetShardIterator"] < 2 {
+					t.Errorf("%d iterators, want a second one after expiry", calls["GetShardIterator"])
 				}
 			})
 		})
@@ -481,14 +483,16 @@ func TestS18_TrimmedBetweenIteratorAndRead(t *testing.T) {
 		until(t, j, 10)
 		runFor(t, j, time.Second)
 		code := "ThrottlingException"
-		st.fault = func(call, _ string) error {
+		st.fail(func(call, _ string) error {
 			if call == "DescribeStream" {
 				return nil
 			}
 			return failure(code)
-		}
+		})
 		runFor(t, j, retention+time.Hour) // never answered for longer than the retention
+		st.mu.Lock()
 		code = "TrimmedDataAccessException"
+		st.mu.Unlock()
 		if loss := loses(t, j); loss.After == "" {
 			t.Errorf("loss %+v, want the position in it", loss)
 		}
@@ -497,12 +501,12 @@ func TestS18_TrimmedBetweenIteratorAndRead(t *testing.T) {
 	scenario(t, opts{}, nil, func(t *testing.T, st *model, j *job) {
 		st.some(10, 3)
 		times := 0
-		st.fault = func(call, _ string) error {
+		st.fail(func(call, _ string) error {
 			if times++; call == "GetRecords" && times < 5 {
 				return failure("TrimmedDataAccessException")
 			}
 			return nil
-		}
+		})
 		start(t, j)
 		complete(t, st, j, 0)
 	})

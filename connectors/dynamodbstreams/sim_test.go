@@ -53,6 +53,8 @@ func TestRandomHistories(t *testing.T) {
 type totals struct{ records, shards, restarts, checkpoints, faults, trimmed int }
 
 func (s *totals) add(h *history) {
+	h.st.mu.Lock()
+	defer h.st.mu.Unlock()
 	s.records += len(h.st.all)
 	s.shards += h.shards
 	s.restarts += h.restarts
@@ -66,7 +68,7 @@ type history struct {
 	st      *model
 	j       *connectortest.Job[row]
 	poll    time.Duration
-	trouble int // per cent of calls
+	trouble int // per cent of calls; guarded by st.mu, as is faults
 
 	last     *connectortest.Checkpoint[row]
 	rolledAt time.Time
@@ -84,12 +86,14 @@ func newHistory(seed uint64) *history {
 	h.st.pageSize = 1 + r.IntN(6)
 	h.st.filter = []string{"", "ignored", "fails"}[r.IntN(3)]
 	h.st.empties = r.IntN(3)
+	// The model calls these with its lock held, from many goroutines: they have a source of numbers of their own.
+	r2 := rand.New(rand.NewPCG(seed, 8))
 	h.st.fault = func(call, _ string) error {
-		if r.IntN(100) >= h.trouble {
+		if r2.IntN(100) >= h.trouble {
 			return nil
 		}
 		h.faults++
-		switch r.IntN(4) {
+		switch r2.IntN(4) {
 		case 0:
 			return failure("LimitExceededException")
 		case 1:
@@ -101,7 +105,7 @@ func newHistory(seed uint64) *history {
 		}
 		return errors.New("dial tcp: connection refused")
 	}
-	h.st.lose = func(string) bool { return r.IntN(200) < h.trouble }
+	h.st.lose = func(string) bool { return r2.IntN(200) < h.trouble }
 	h.j = connectortest.NewJob(h.st.source(func(o *Options[row]) {
 		o.PollInterval, o.DiscoveryInterval, o.FailAfter = h.poll, max(20*h.poll, time.Second), 100*time.Hour
 		o.PageRecords, o.PageBuffer = 1+r.IntN(10), 1+r.IntN(3)
@@ -139,8 +143,14 @@ func (h *history) run() error {
 
 // catchUp lets the job read to the end of the stream without trouble, and takes a checkpoint.
 func (h *history) catchUp() error {
-	defer func(trouble int) { h.trouble = trouble }(h.trouble)
-	h.trouble, h.st.hidden = 0, map[string]int{}
+	set := func(trouble int) (before int) {
+		h.st.mu.Lock()
+		defer h.st.mu.Unlock()
+		before, h.trouble = h.trouble, trouble
+		clear(h.st.hidden)
+		return before
+	}
+	defer set(set(0))
 	ctx, cancel := context.WithTimeout(context.Background(), 12*time.Hour)
 	defer cancel()
 	err := h.j.Run(ctx, func() bool { return h.j.Len() >= len(h.st.all) && len(h.j.Owners()) == h.st.openShards() })
@@ -202,6 +212,8 @@ func (h *history) step() error {
 
 // born lets the listing leave a new shard out for a while.
 func (h *history) born(ids []string) {
+	h.st.mu.Lock()
+	defer h.st.mu.Unlock()
 	h.shards += len(ids)
 	for _, id := range ids {
 		if h.rng.IntN(3) == 0 {
