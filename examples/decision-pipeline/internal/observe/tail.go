@@ -19,8 +19,8 @@ type Tail struct {
 	visible  Latency
 
 	mu      sync.Mutex
-	pending map[key]time.Time // acknowledged, not yet seen
-	early   map[key]time.Time // seen before the acknowledgement was told
+	pending map[key]time.Time // accepted, not yet seen
+	early   map[key]time.Time // seen before Accepted was called
 	dead    map[string]bool   // ids seen in the dead-letter topic
 	seen    int64             // records of the run, both topics
 	changed time.Time
@@ -31,7 +31,7 @@ type key struct {
 	version int64
 }
 
-// earlyMax bounds what is remembered of records that nobody acknowledges to the tail, such as those of other clients.
+// earlyMax bounds what is remembered of records that nobody announces.
 const earlyMax = 100_000
 
 // NewTail returns a tail over client, which consumes both topics with isolation level read_committed. Records whose id does not
@@ -79,8 +79,12 @@ func (t *Tail) saw(k key, now time.Time) {
 	}
 }
 
-// Accepted says that a version of a decision was acknowledged at the given time.
+// Accepted says that a version of a decision was stored, and so accepted, at the given time. It is called once for
+// each. An id without the prefix is passed over.
 func (t *Tail) Accepted(id string, version int64, at time.Time) {
+	if !strings.HasPrefix(id, t.idPrefix) {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k := key{id, version}
@@ -95,7 +99,7 @@ func (t *Tail) Accepted(id string, version int64, at time.Time) {
 // Progress is what the tail knows now.
 type Progress struct {
 	Seen        int64         // records of both topics
-	Pending     int           // acknowledged versions not yet visible
+	Pending     int           // accepted versions not yet visible
 	DeadLetters int           // distinct ids in the dead-letter topic
 	Quiet       time.Duration // since the last record of the run
 }
@@ -107,5 +111,5 @@ func (t *Tail) Progress() Progress {
 	return Progress{Seen: t.seen, Pending: len(t.pending), DeadLetters: len(t.dead), Quiet: time.Since(t.changed)}
 }
 
-// Visible is the time from acknowledgement to first sight.
+// Visible is the time from acceptance to first sight.
 func (t *Tail) Visible() *Latency { return &t.visible }

@@ -28,6 +28,7 @@ func TestTailMatchesInEitherOrder(t *testing.T) {
 	}
 	tail.Accepted("r1-a", 1, now)
 	tail.Accepted("r1-b", 1, now)
+	tail.Accepted("r2-x", 1, now)
 	record(model.DecisionsTopic, "", "r1-a", 30*time.Millisecond)
 	record(model.DecisionsTopic, "", "r1-a", 90*time.Millisecond) // a repetition tells nothing new
 	record(model.DecisionsTopic, "", "r2-x", time.Second)         // of another run

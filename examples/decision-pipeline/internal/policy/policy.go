@@ -50,8 +50,6 @@ type Options struct {
 	CustomerPrefix string
 	// PutRaw writes an item into the decisions table past the API.
 	PutRaw func(ctx context.Context, item map[string]types.AttributeValue) error
-	// Accepted is told each acknowledged version.
-	Accepted func(id string, version int64, at time.Time)
 	// Gate is asked before case i begins and may wait.
 	Gate func(ctx context.Context, i int) error
 }
@@ -261,7 +259,6 @@ func (p *Policy) acknowledged(d model.Decision, version int64, watch bool) {
 	p.versions[d.Customer]++
 	n := p.versions[d.Customer]
 	p.mu.Unlock()
-	p.o.Accepted(d.ID, version, at)
 	if watch {
 		p.watchers.Go(func() { p.watch(p.watching, d.Customer, n, at) })
 	}

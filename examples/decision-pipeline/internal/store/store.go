@@ -27,10 +27,19 @@ var (
 // DynamoDB is the store. It is safe for use by many goroutines.
 type DynamoDB struct {
 	client *dynamodb.Client
+	// Wrote, if set, is told each version right after it was stored, before the client is. A repeated request is not told again. It is
+	// called by many goroutines at once.
+	Wrote func(id string, version int64)
 }
 
 // New returns the store on client's tables; Setup makes them.
-func New(client *dynamodb.Client) *DynamoDB { return &DynamoDB{client} }
+func New(client *dynamodb.Client) *DynamoDB { return &DynamoDB{client: client} }
+
+func (s *DynamoDB) wrote(d model.Decision) {
+	if s.Wrote != nil {
+		s.Wrote(d.ID, d.Version)
+	}
+}
 
 // Create stores d as version 1 and returns it as stored. The same request again gives the same answer, also after corrections;
 // ErrConflict says that another request has taken the id.
@@ -43,6 +52,7 @@ func (s *DynamoDB) Create(ctx context.Context, d model.Decision) (model.Decision
 		TableName: aws.String(model.DecisionsTable), Item: item, ConditionExpression: aws.String("attribute_not_exists(id)"),
 	})
 	if err == nil {
+		s.wrote(d)
 		return d, nil
 	}
 	if !conditionFailed(err) {
@@ -87,6 +97,7 @@ func (s *DynamoDB) Correct(ctx context.Context, c model.Correction) (model.Decis
 	})
 	switch {
 	case err == nil:
+		s.wrote(d)
 		return d, nil
 	case conditionFailed(err):
 		return s.afterLostRace(ctx, c)

@@ -50,6 +50,8 @@ func TestCreate(t *testing.T) {
 
 func TestCorrect(t *testing.T) {
 	s := open(t)
+	var wrote []string
+	s.Wrote = func(id string, version int64) { wrote = append(wrote, fmt.Sprint(id, "@", version)) }
 	if _, err := s.Create(t.Context(), decision("d-1", 0)); err != nil {
 		t.Fatal(err)
 	}
@@ -70,6 +72,9 @@ func TestCorrect(t *testing.T) {
 	c.ID = "d-9"
 	if _, err := s.Correct(t.Context(), c); !errors.Is(err, ErrNotFound) {
 		t.Errorf("correction of nothing = %v, want ErrNotFound", err)
+	}
+	if got := fmt.Sprint(wrote); got != "[d-1@1 d-1@2]" {
+		t.Errorf("told of %s, want each version once", got)
 	}
 }
 

@@ -104,11 +104,6 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Embedded reports whether every part that keeps data is new and belongs to this run alone.
-func (c Config) embedded() bool {
-	return c.Kafka == "" && c.DynamoDB == "" && c.Registry == "" && c.Archive == "" && c.CheckpointDir == ""
-}
-
 // places are the URLs of archive and checkpoints, with the directory that is removed at the end.
 type places struct {
 	archive, checkpoints, temp string

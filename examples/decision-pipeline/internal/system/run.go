@@ -70,6 +70,7 @@ type system struct {
 	policy *policy.Policy
 	runner runner
 	url    string
+	server *http.Server
 
 	closers []func()
 }
@@ -95,6 +96,7 @@ func Run(ctx context.Context, c Config, stderr io.Writer) (Report, error) {
 	stopProgress := s.progress(begin)
 	defer stopProgress()
 	loadErr := s.load(ctx, life)
+	s.closeAPI(life) // what is stored from here on would be no part of the audit
 	s.drain(life)
 	visible := time.Since(begin)
 	stopCtx, cancelStop := context.WithTimeout(life, stopMax)
@@ -141,10 +143,12 @@ func (s *system) setUp(ctx context.Context) error {
 	if err := store.New(tables).PutProfiles(ctx, s.customers(), profileOf); err != nil {
 		return err
 	}
-	if err := s.serve(store.New(tables)); err != nil {
+	if err := s.startTail(ctx); err != nil {
 		return err
 	}
-	if err := s.startTail(ctx); err != nil {
+	st := store.New(tables)
+	st.Wrote = func(id string, version int64) { s.tail.Accepted(id, version, time.Now()) }
+	if err := s.serve(st); err != nil {
 		return err
 	}
 	if err := s.startPipeline(ctx); err != nil {
@@ -152,7 +156,7 @@ func (s *system) setUp(ctx context.Context) error {
 	}
 	s.policy = policy.New(policy.Options{
 		URL: s.url, Decisions: s.c.Decisions, Rate: s.c.Rate, Customers: s.c.Customers, Invalid: s.c.Invalid, Seed: s.c.Seed,
-		Workers: s.workers(), IDPrefix: s.idPrefix, CustomerPrefix: s.idPrefix, Accepted: s.tail.Accepted, Gate: s.gate(),
+		Workers: s.workers(), IDPrefix: s.idPrefix, CustomerPrefix: s.idPrefix, Gate: s.gate(),
 		PutRaw: func(ctx context.Context, item map[string]types.AttributeValue) error {
 			_, err := tables.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String(model.DecisionsTable), Item: item})
 			return err
@@ -214,9 +218,19 @@ func (s *system) serve(st *store.DynamoDB) error {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
 	go server.Serve(l) //nolint:errcheck // ends with ErrServerClosed
 	s.closers = append(s.closers, func() { server.Close() })
+	s.server = server
 	s.url = "http://" + l.Addr().String()
 	fmt.Fprintf(s.stderr, "Decision Store API on %s, archive in %s\n", s.url, s.places.archive)
 	return nil
+}
+
+// closeAPI lets the requests in flight end and takes no more.
+func (s *system) closeAPI(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := s.server.Shutdown(ctx); err != nil {
+		s.log.Warn("the API did not end in time", zap.Error(err))
+	}
 }
 
 // startTail follows both topics from where they end now.
@@ -299,7 +313,7 @@ func (s *system) load(ctx, life context.Context) error {
 	return err
 }
 
-// drain waits until every acknowledged decision and every invalid item is visible in its topic, as a consumer sees it.
+// drain waits until every stored version and every invalid item is visible in its topic, as a consumer sees it.
 func (s *system) drain(ctx context.Context) {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
