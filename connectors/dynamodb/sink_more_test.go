@@ -38,7 +38,7 @@ func history(rng *rand.Rand, n int) (records []record, want map[string]int64) {
 }
 
 // TestD8CrashAndReplay kills the writer at a random step of each attempt, in the middle of calls that have random faults, and replays from the last
-// completed checkpoint. In the end the table must hold what the stream says.
+// completed checkpoint. In the end the table must hold what the stream says. Runs in a synctest bubble.
 func TestD8CrashAndReplay(t *testing.T) {
 	errCrash := errors.New("crashed")
 	for seed := range uint64(12) {
@@ -95,7 +95,8 @@ func TestD8CrashAndReplay(t *testing.T) {
 	}
 }
 
-// TestD9OldAfterNew lets the network deliver a write long after its sender gave up and wrote a newer version.
+// TestD9OldAfterNew lets the network deliver a write long after its sender gave up and wrote a newer version. Runs in a
+// synctest bubble.
 func TestD9OldAfterNew(t *testing.T) {
 	run := func(t *testing.T, version string) int64 {
 		var got int64
@@ -179,7 +180,7 @@ func TestD10DeleteThenLatePut(t *testing.T) {
 	})
 }
 
-// TestD12Provisioned offers 1000 writes of one unit a second to a table of 100.
+// TestD12Provisioned offers 1000 writes of one unit a second to a table of 100. Runs in a synctest bubble.
 func TestD12Provisioned(t *testing.T) {
 	modes(t, func(t *testing.T, s *dynamodbtest.Server, o dynamodb.Options[record]) {
 		const wcu, seconds = 100, 30
@@ -211,6 +212,7 @@ func TestD12Provisioned(t *testing.T) {
 	})
 }
 
+// TestD12EstimateIsCorrected runs in a synctest bubble.
 func TestD12EstimateIsCorrected(t *testing.T) {
 	bubble(t, func(t *testing.T, s *dynamodbtest.Server) {
 		h := open(t, s, dynamodb.Options[record]{Version: "v", Capacity: dynamodb.Provisioned(10)})
@@ -296,6 +298,7 @@ func TestD14StuckCheckpoint(t *testing.T) {
 	})
 }
 
+// TestCancelEndsWaits runs in a synctest bubble.
 func TestCancelEndsWaits(t *testing.T) {
 	bubble(t, func(t *testing.T, s *dynamodbtest.Server) {
 		s.Fault(func(*dynamodbtest.Call) *dynamodbtest.Fault { return throttledCall })
@@ -319,7 +322,7 @@ func TestCancelEndsWaits(t *testing.T) {
 	})
 }
 
-// TestNoDelayWhenIdle: in virtual time, what no timer delays takes no time at all.
+// TestNoDelayWhenIdle runs in a synctest bubble: in virtual time, what no timer delays takes no time at all.
 func TestNoDelayWhenIdle(t *testing.T) {
 	modes(t, func(t *testing.T, s *dynamodbtest.Server, o dynamodb.Options[record]) {
 		h := open(t, s, o)

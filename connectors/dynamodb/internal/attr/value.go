@@ -10,6 +10,7 @@ import (
 // Error is a ValidationException: its text is the service's.
 type Error struct{ Message string }
 
+// Error is the service's text.
 func (e *Error) Error() string { return e.Message }
 
 // Invalid makes an *Error.
@@ -34,6 +35,7 @@ const (
 
 var names = [...]string{"", "S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS"}
 
+// String is the name of the type in the API, e.g. SS.
 func (k Kind) String() string { return names[k] }
 
 // KindOf is the kind of this name, or 0.
