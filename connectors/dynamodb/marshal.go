@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -41,7 +40,12 @@ func (n Number) MarshalDynamoDB() (types.AttributeValue, error) {
 //   - Number and Marshaler: as they say; encoding.TextMarshaler: S; types.AttributeValue: as it is
 //
 // All else is an error. The result shares no memory with v, except values of types.AttributeValue.
-func Marshal(v any) (map[string]types.AttributeValue, error) {
+func Marshal(v any) (map[string]types.AttributeValue, error) { return make(encoder).item(v) }
+
+// encoder remembers the fields of the struct types it has seen. One goroutine uses it.
+type encoder map[reflect.Type]fieldList
+
+func (e encoder) item(v any) (map[string]types.AttributeValue, error) {
 	rv := reflect.ValueOf(v)
 	for rv.Kind() == reflect.Pointer || rv.Kind() == reflect.Interface {
 		if rv.IsNil() {
@@ -52,7 +56,7 @@ func Marshal(v any) (map[string]types.AttributeValue, error) {
 	if !rv.IsValid() {
 		return nil, errors.New("dynamodb: cannot marshal nil as an item")
 	}
-	av, err := encode(rv, fieldOptions{}, 0)
+	av, err := e.value(rv, fieldOptions{}, 0)
 	if err != nil {
 		return nil, fmt.Errorf("dynamodb: cannot marshal %v: %w", rv.Type(), err)
 	}
@@ -76,7 +80,6 @@ var (
 	marshalerType = reflect.TypeFor[Marshaler]()
 	valueType     = reflect.TypeFor[types.AttributeValue]()
 	timeType      = reflect.TypeFor[time.Time]()
-	fieldsOf      sync.Map // reflect.Type → fieldList; derived from types only, so it is no state
 )
 
 type fieldList struct {
@@ -85,11 +88,7 @@ type fieldList struct {
 }
 
 // structFields lists the fields of a struct type.
-func structFields(t reflect.Type) ([]field, error) {
-	if l, ok := fieldsOf.Load(t); ok {
-		return l.(fieldList).fields, l.(fieldList).err
-	}
-	var out fieldList
+func structFields(t reflect.Type) (out fieldList) {
 	for _, f := range reflect.VisibleFields(t) {
 		if f.Anonymous && f.Type.Kind() == reflect.Struct && f.Tag.Get("dynamodb") == "" {
 			continue // its fields are visible themselves
@@ -123,8 +122,7 @@ func structFields(t reflect.Type) ([]field, error) {
 		}
 		out.fields = append(out.fields, x)
 	}
-	fieldsOf.Store(t, out)
-	return out.fields, out.err
+	return out
 }
 
 // throughPointer and insideNamed leave out promoted fields that are reached through an embedded pointer, or that belong to an embedded struct
@@ -157,16 +155,15 @@ func checkType[T any]() error {
 	}
 	switch t.Kind() {
 	case reflect.Struct:
-		_, err := structFields(t)
-		return err
+		return structFields(t).err
 	case reflect.Map, reflect.Interface:
 		return nil
 	}
 	return fmt.Errorf("%v is no struct and no map; give Options.Item", t)
 }
 
-// encode writes one value; nil says that it is to be left out.
-func encode(v reflect.Value, o fieldOptions, depth int) (types.AttributeValue, error) {
+// value writes one value; nil says that it is to be left out.
+func (e encoder) value(v reflect.Value, o fieldOptions, depth int) (types.AttributeValue, error) {
 	if depth > depthMax {
 		return nil, fmt.Errorf("lists and maps are nested deeper than %d", depthMax)
 	}
@@ -187,17 +184,17 @@ func encode(v reflect.Value, o fieldOptions, depth int) (types.AttributeValue, e
 	}
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
-		return encode(v.Elem(), o, depth+1)
+		return e.value(v.Elem(), o, depth+1)
 	case reflect.String:
 		return &types.AttributeValueMemberS{Value: v.String()}, nil
 	case reflect.Bool:
 		return &types.AttributeValueMemberBOOL{Value: v.Bool()}, nil
 	case reflect.Struct:
-		return encodeStruct(v, depth)
+		return e.structure(v, depth)
 	case reflect.Map:
-		return encodeMap(v, depth)
+		return e.mapping(v, depth)
 	case reflect.Slice, reflect.Array:
-		return encodeList(v, o, depth)
+		return e.list(v, o, depth)
 	}
 	n, err := numberText(v)
 	if err != nil {
@@ -229,18 +226,22 @@ func encodeTime(t time.Time, o fieldOptions) types.AttributeValue {
 	return &types.AttributeValueMemberS{Value: t.UTC().Format(time.RFC3339Nano)}
 }
 
-func encodeStruct(v reflect.Value, depth int) (types.AttributeValue, error) {
-	fields, err := structFields(v.Type())
-	if err != nil {
-		return nil, err
+func (e encoder) structure(v reflect.Value, depth int) (types.AttributeValue, error) {
+	l, ok := e[v.Type()]
+	if !ok {
+		l = structFields(v.Type())
+		e[v.Type()] = l
 	}
-	out := make(map[string]types.AttributeValue, len(fields))
-	for _, f := range fields {
+	if l.err != nil {
+		return nil, l.err
+	}
+	out := make(map[string]types.AttributeValue, len(l.fields))
+	for _, f := range l.fields {
 		x := v.FieldByIndex(f.index)
 		if f.omitEmpty && x.IsZero() {
 			continue
 		}
-		av, err := encode(x, f.fieldOptions, depth+1)
+		av, err := e.value(x, f.fieldOptions, depth+1)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.name, err)
 		}
@@ -251,7 +252,7 @@ func encodeStruct(v reflect.Value, depth int) (types.AttributeValue, error) {
 	return &types.AttributeValueMemberM{Value: out}, nil
 }
 
-func encodeMap(v reflect.Value, depth int) (types.AttributeValue, error) {
+func (e encoder) mapping(v reflect.Value, depth int) (types.AttributeValue, error) {
 	if v.Type().Key().Kind() != reflect.String {
 		return nil, fmt.Errorf("map has keys of type %v, want strings", v.Type().Key())
 	}
@@ -260,7 +261,7 @@ func encodeMap(v reflect.Value, depth int) (types.AttributeValue, error) {
 	}
 	out := make(map[string]types.AttributeValue, v.Len())
 	for it := v.MapRange(); it.Next(); {
-		av, err := encode(it.Value(), fieldOptions{}, depth+1)
+		av, err := e.value(it.Value(), fieldOptions{}, depth+1)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", it.Key(), err)
 		}
@@ -271,7 +272,7 @@ func encodeMap(v reflect.Value, depth int) (types.AttributeValue, error) {
 	return &types.AttributeValueMemberM{Value: out}, nil
 }
 
-func encodeList(v reflect.Value, o fieldOptions, depth int) (types.AttributeValue, error) {
+func (e encoder) list(v reflect.Value, o fieldOptions, depth int) (types.AttributeValue, error) {
 	if v.Kind() == reflect.Slice && v.IsNil() {
 		return nil, nil
 	}
@@ -283,7 +284,7 @@ func encodeList(v reflect.Value, o fieldOptions, depth int) (types.AttributeValu
 	}
 	out := make([]types.AttributeValue, v.Len())
 	for i := range out {
-		av, err := encode(v.Index(i), fieldOptions{}, depth+1)
+		av, err := e.value(v.Index(i), fieldOptions{}, depth+1)
 		if err != nil {
 			return nil, fmt.Errorf("[%d]: %w", i, err)
 		}

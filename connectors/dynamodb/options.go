@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -63,7 +64,10 @@ type Options[T any] struct {
 }
 
 // Capacity is how a sink paces itself. The zero value is OnDemand.
-type Capacity struct{ wcu float64 }
+type Capacity struct {
+	provisioned bool
+	wcu         float64
+}
 
 // OnDemand lets the table say how fast it is: the number of concurrent calls grows by one after each window of clean calls and is
 // halved by a throttle.
@@ -71,11 +75,11 @@ func OnDemand() Capacity { return Capacity{} }
 
 // Provisioned paces the whole sink to this many write units a second (1 unit for each started KB of an item). All subtasks share it
 // evenly. What the service counts corrects the estimate.
-func Provisioned(wcu float64) Capacity { return Capacity{wcu: wcu} }
+func Provisioned(wcu float64) Capacity { return Capacity{provisioned: true, wcu: wcu} }
 
 // String is "on demand" or "provisioned(n)".
 func (c Capacity) String() string {
-	if c.wcu == 0 {
+	if !c.provisioned {
 		return "on demand"
 	}
 	return fmt.Sprintf("provisioned(%g)", c.wcu)
@@ -83,7 +87,8 @@ func (c Capacity) String() string {
 
 func (o Options[T]) withDefaults() Options[T] {
 	if o.Item == nil {
-		o.Item = func(v T) (map[string]types.AttributeValue, error) { return Marshal(v) }
+		e := encoder{} // of this writer alone
+		o.Item = func(v T) (map[string]types.AttributeValue, error) { return e.item(v) }
 	}
 	if o.Tombstone == "" {
 		o.Tombstone = "deleted"
@@ -129,7 +134,7 @@ func (o Options[T]) Validate() error {
 			fault("Item is nil and the record type cannot be marshalled: %w", err)
 		}
 	}
-	if o.Capacity.wcu < 0 || o.Capacity.wcu != o.Capacity.wcu {
+	if o.Capacity.provisioned && !(o.Capacity.wcu > 0 && o.Capacity.wcu < math.Inf(1)) {
 		fault("Capacity is %v, want more than 0 write units a second", o.Capacity)
 	}
 	if o.BufferBytesMax != 0 && o.BufferBytesMax < 1<<20 {

@@ -23,6 +23,9 @@ func TestValidateReportsAllFaults(t *testing.T) {
 			t.Errorf("got %v, want a fault with %q", err, part)
 		}
 	}
+	if err := (Options[int]{Capacity: Provisioned(0)}).Validate(); !strings.Contains(fmt.Sprint(err), "provisioned(0)") {
+		t.Errorf("no capacity: got %v", err)
+	}
 	if err := (Options[int]{Key: []string{"id"}, Version: "id", Capacity: Provisioned(math.NaN())}).Validate(); !strings.Contains(fmt.Sprint(err), "part of the key") || !strings.Contains(fmt.Sprint(err), "NaN") {
 		t.Errorf("got %v", err)
 	}
