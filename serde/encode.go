@@ -34,6 +34,7 @@ type fieldError struct {
 // pathMax bounds the path in a message, bytes: a recursive value that is too deep has a path of a thousand fields.
 const pathMax = 200
 
+// Error is "field a.b[3].c: …".
 func (e *fieldError) Error() string {
 	path := e.path
 	if len(path) > pathMax {
@@ -42,6 +43,7 @@ func (e *fieldError) Error() string {
 	return "field " + path + ": " + e.err.Error()
 }
 
+// Unwrap is the error without the path.
 func (e *fieldError) Unwrap() error { return e.err }
 
 // inField puts name before the path of err. name is a field, "[3]" or `{"key"}`.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"reflect"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -54,6 +55,9 @@ func TestHostileBytes(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		if !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v, want ErrCorrupt", name, err)
+		}
+		if name == "blocks of empty elements" && (err == nil || !strings.Contains(err.Error(), "more than 65536 items without content")) {
+			t.Errorf("%s: %v, want the limit over all blocks", name, err)
 		}
 		if n := after.TotalAlloc - before.TotalAlloc; n > 16<<20 { // the inputs themselves are up to 8 MB
 			t.Errorf("%s: %d bytes allocated", name, n)

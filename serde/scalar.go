@@ -68,10 +68,12 @@ func finish[T any](r *reader, err error) error {
 // textSerde is the codec of types made of string.
 type textSerde[T any] struct{ handSerde[T] }
 
+// Append writes a length and the bytes of the string.
 func (s textSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	return appendText(dst, *as[string](&v)), nil
 }
 
+// Decode reads a string.
 func (s textSerde[T]) Decode(src []byte, v *T) error {
 	r := reader{src: src}
 	b, err := r.bytes()
@@ -84,10 +86,12 @@ func (s textSerde[T]) Decode(src []byte, v *T) error {
 // bytesSerde is the codec of types made of []byte.
 type bytesSerde[T any] struct{ handSerde[T] }
 
+// Append writes a length and the bytes.
 func (s bytesSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	return appendBytes(dst, *as[[]byte](&v)), nil
 }
 
+// Decode reads bytes.
 func (s bytesSerde[T]) Decode(src []byte, v *T) error {
 	r := reader{src: src}
 	b, err := r.bytes()
@@ -104,6 +108,7 @@ type intSerde[T any] struct {
 	narrow bool // Avro int
 }
 
+// Append writes a zig-zag varint.
 func (s intSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	return appendVarint(dst, integer(&v, s.kind)), nil
 }
@@ -132,6 +137,7 @@ func integer[T any](v *T, k reflect.Kind) int64 {
 	}
 }
 
+// Decode reads an integer and checks its range.
 func (s intSerde[T]) Decode(src []byte, v *T) error {
 	r := reader{src: src}
 	read := r.long
@@ -154,6 +160,7 @@ type scalarSerde[T any] struct {
 	kind reflect.Kind
 }
 
+// Append writes one byte, IEEE 754 bits, or a decimal.
 func (s scalarSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	switch s.kind {
 	case reflect.Bool:
@@ -167,6 +174,7 @@ func (s scalarSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	}
 }
 
+// Decode reads the same.
 func (s scalarSerde[T]) Decode(src []byte, v *T) (err error) {
 	r := reader{src: src}
 	switch s.kind {
@@ -197,6 +205,7 @@ func (s scalarSerde[T]) Decode(src []byte, v *T) (err error) {
 // timeSerde is the codec of time.Time: milliseconds since 1970 in UTC.
 type timeSerde[T any] struct{ handSerde[T] }
 
+// Append writes the milliseconds as a zig-zag varint.
 func (s timeSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	out, err := appendTime(dst, *as[time.Time](&v), logicalTimestampMillis)
 	if err != nil {
@@ -205,6 +214,7 @@ func (s timeSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	return out, nil
 }
 
+// Decode reads milliseconds.
 func (s timeSerde[T]) Decode(src []byte, v *T) error {
 	r := reader{src: src}
 	ms, err := r.long()

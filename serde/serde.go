@@ -1,4 +1,40 @@
 // Package serde turns values of Go types into bytes and back: on edges between processes, in state, in topics and in files.
+//
+// # Codecs
+//
+// For chooses the codec of a type: written by hand for strings, bytes, integers, floats and times, else derived by Avro. Both give the
+// encoding of the Avro specification, so all that the program stores or sends can be read by any Avro tool.
+//
+// A codec by reflection is made in three steps, each of which reports all its faults: the deriver makes a schema of the Go type; the
+// binder matches a schema (the derived one, or the one of WithSchema) with the memory of the Go type; the compilers turn both into
+// closures over offsets. Nothing is looked up by name after that, Append allocates nothing but for maps, and Decode allocates what
+// the value holds: all strings of a value of up to 4 KiB share one copy.
+//
+// # Evolution
+//
+// A decoder is always compiled from a writer's schema to the reader's: data of the own schema is the case that both are the same. So
+// Resolve, Evolve, Confluent and SingleObject share one path, and names, aliases, defaults and promotions cost nothing per value. Check
+// compares two schemas without Go types; what passes it resolves.
+//
+// # Limits
+//
+// Input is never trusted. Lengths and counts are checked against the bytes that are left; memory grows with what was read; items
+// without bytes are at most 65,536 in a value; records nest at most 1,000 deep, in encoding too; booleans are 0 or 1; decimals and
+// times must fit their types; trailing bytes are an error. Fixed types have at most 1 MiB.
+//
+// # Not obvious
+//
+//   - A time is cut to the unit of its schema (milliseconds by default) and comes back in UTC: Append and Decode of time.Now() give
+//     another value. Append of what was decoded gives the same bytes.
+//   - uint64 and uint are decimals, as Avro has no unsigned integers: a long would fail on, or falsify, the upper half.
+//   - Resolution is stricter than the specification where that reads wrong values without a word: milliseconds as microseconds, and
+//     decimals of another scale.
+//   - The schema of a codec keeps logical types, defaults and aliases; the Parsing Canonical Form, which drops them, is used for
+//     fingerprints only. Otherwise a change of a unit would go unseen.
+//   - Values are encoded from a pooled copy, as closures make their argument escape: the copy is cleared before it goes back.
+//   - hamba/avro is the other implementation in the tests, which compare encodings, canonical forms and verdicts on compatibility with it.
+//     The codecs do not use it: its schema resolution ends the process on recursive schemas, it takes records that are cut off between two fields, and
+//     it allocates on each encoding.
 package serde
 
 // Serde encodes and decodes values of T.

@@ -74,8 +74,10 @@ func SingleObject[T any](writerSchemas []string, opts ...AvroOption) (Serde[T], 
 	return s, nil
 }
 
+// Schema says that the bytes are no plain Avro.
 func (s *singleSerde[T]) Schema() string { return opaque + "avro-single-object" }
 
+// Append writes the marker, the fingerprint and the body.
 func (s *singleSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	out, err := s.own.Append(binary.LittleEndian.AppendUint64(append(dst, 0xc3, 1), s.fp), v)
 	if err != nil {
@@ -84,6 +86,7 @@ func (s *singleSerde[T]) Append(dst []byte, v T) ([]byte, error) {
 	return out, nil
 }
 
+// Decode reads a value of any schema known.
 func (s *singleSerde[T]) Decode(src []byte, v *T) error {
 	if len(src) < singleHeader || src[0] != 0xc3 || src[1] != 1 {
 		return fmt.Errorf("serde: decode %v: %w: single-object encoding begins with c301 and a fingerprint of 8 bytes", s.own.bound.typ, ErrCorrupt)

@@ -41,6 +41,7 @@ type apiError struct {
 	Message string `json:"message"`
 }
 
+// Error is the code and the message.
 func (e *apiError) Error() string { return fmt.Sprintf("%d: %s", e.Code, e.Message) }
 
 // Source of the codes: Confluent Schema Registry API reference, "Errors".
