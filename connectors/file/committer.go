@@ -17,6 +17,7 @@ type committer struct {
 	context connectors.Context
 	store   objects
 	grace   time.Duration
+	metrics committerMetrics
 }
 
 // Commit creates the manifest of the checkpoint and gives its files their visible names. Doing it again changes nothing.
@@ -31,6 +32,10 @@ func (c *committer) Commit(ctx context.Context, id int64, committables [][]byte)
 		}
 		if err := c.store.publish(ctx, m.Files); err != nil {
 			return err
+		}
+		for _, f := range m.Files {
+			c.metrics.files.Inc()
+			c.metrics.records.Add(float64(f.Records))
 		}
 	}
 	return nil
@@ -136,6 +141,7 @@ func (c *committer) sweep(ctx context.Context, orphans map[string]objectInfo) er
 		if err := c.store.remove(ctx, name); err != nil {
 			return err
 		}
+		c.metrics.orphans.Inc()
 		c.context.Logger.Info("removed a staged file that no checkpoint has committed", zap.String("file", c.store.url(name)), zap.Int64("bytes", o.size))
 	}
 	if young > 0 {

@@ -204,7 +204,7 @@ func (j *job) exactly() {
 	// The next start finds what earlier lives left over.
 	c := hostContext("archive", 0)
 	c.Now = func() time.Time { return time.Now().Add(time.Hour) }
-	committer := &committer{context: c, store: j.store, grace: time.Minute}
+	committer := &committer{context: c, store: j.store, grace: time.Minute, metrics: newCommitterMetrics(c.Metrics)}
 	if err := committer.Recover(j.t.Context(), j.done.id, nil); err != nil {
 		j.t.Fatal(err)
 	}

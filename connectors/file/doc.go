@@ -35,6 +35,17 @@
 //   - A fresh start in an archive that holds files adds to it.
 //   - Two jobs may share a root when the uids of their sinks differ.
 //
+// # Metrics
+//
+//	millrace_file_sink_staged_files_total, _staged_bytes_total    per subtask: files stored durably, whether committed or not
+//	millrace_file_sink_open_files, _buffered_bytes                per subtask: what it holds now
+//	millrace_file_sink_dead_letters_total                         per subtask: records that no file can hold
+//	millrace_file_sink_committed_files_total, _committed_records_total
+//	                                                              what became visible; a commit repeated after a restore counts again
+//	millrace_file_sink_orphans_removed_total                      staged files that no checkpoint had committed
+//
+// # Orphans
+//
 // Files of attempts that never reached a completed checkpoint stay under _staging until a start of the job finds them older than
 // Options.OrphanGrace; it never removes what a manifest lists.
 package file

@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/millrace-io/millrace/connectors"
 )
 
@@ -568,5 +571,57 @@ func TestDirSyncsBeforeItAnswers(t *testing.T) {
 	broken = errors.New("disk failed")
 	if _, err := p.w.Prepare(t.Context(), 2); !errors.Is(err, broken) {
 		t.Errorf("error is %v, want that of the disk", err)
+	}
+}
+
+// TestFreshStartAdds starts afresh in an archive that holds files: checkpoint numbers begin again, and nothing is overwritten or refused.
+func TestFreshStartAdds(t *testing.T) {
+	stores(t, func(t *testing.T, store func(t *testing.T) objects) {
+		s := store(t)
+		for i, attempt := range []string{"1-aa", "1-bb"} {
+			p := newPart(t, s, attempt, Options[order]{})
+			if err := p.c.Recover(t.Context(), 0, nil); err != nil {
+				t.Fatal(err)
+			}
+			p.write(t, ordersOf(40)[i*20:i*20+20])
+			p.commit(t, 1, p.prepare(t, 1))
+		}
+		same(t, readNames(t, s, visibleNames(t, s)), ordersOf(40))
+	})
+}
+
+// TestMetrics checks the counters after one checkpoint of two files and an orphan.
+func TestMetrics(t *testing.T) {
+	s := dirOf(t)
+	p := newPart(t, s, "one", Options[order]{})
+	w := p.w.(*writer[order])
+	p.write(t, ordersOf(70))
+	if got := testutil.ToFloat64(w.metrics.open); got != 2 {
+		t.Errorf("open files: %v, want 2", got)
+	}
+	if got := testutil.ToFloat64(w.metrics.files); got != 0 {
+		t.Errorf("staged files before the barrier: %v, want 0", got)
+	}
+	p.commit(t, 1, p.prepare(t, 1))
+	p.write(t, ordersOf(1))
+	p.prepare(t, 2)
+	p.at(48 * time.Hour)
+	if err := p.c.Recover(t.Context(), 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.w.Write(orderOf(1), connectors.Meta{TimestampMS: connectors.NoTimestamp}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		c    prometheus.Collector
+		want float64
+	}{
+		{"staged files", w.metrics.files, 3}, {"open files", w.metrics.open, 0}, {"dead letters", w.metrics.refused, 1},
+		{"committed files", p.c.metrics.files, 2}, {"committed records", p.c.metrics.records, 70}, {"orphans", p.c.metrics.orphans, 1},
+	} {
+		if got := testutil.ToFloat64(c.c); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
 	}
 }

@@ -45,7 +45,9 @@ func (s *Sink[T]) NewWriter(c connectors.WriterContext) (connectors.Writer[T], e
 	if err != nil {
 		return nil, err
 	}
-	return &writer[T]{options: o, context: c, store: store, format: f, open: map[int64]*openFile{}, name: randomName}, nil
+	return &writer[T]{
+		options: o, context: c, store: store, format: f, open: map[int64]*openFile{}, name: randomName, metrics: newWriterMetrics(c.Metrics),
+	}, nil
 }
 
 // NewCommitter makes the committer of the job.
@@ -58,7 +60,7 @@ func (s *Sink[T]) NewCommitter(c connectors.Context) (connectors.Committer, erro
 	if err != nil {
 		return nil, err
 	}
-	return &committer{context: c, store: store, grace: o.OrphanGrace}, nil
+	return &committer{context: c, store: store, grace: o.OrphanGrace, metrics: newCommitterMetrics(c.Metrics)}, nil
 }
 
 // randomName is 64 random bits in hexadecimal: enough that no two files of one attempt, subtask and archive ever share it.

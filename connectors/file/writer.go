@@ -22,6 +22,7 @@ type writer[T any] struct {
 	store   objects
 	format  format
 	name    func() string // random part of a staged name
+	metrics writerMetrics
 
 	open   map[int64]*openFile // by hour
 	opened int64               // files opened so far
@@ -85,6 +86,7 @@ func (w *writer[T]) Write(v T, m connectors.Meta) error {
 }
 
 func (w *writer[T]) refuse(raw []byte, m connectors.Meta, reason string) error {
+	w.metrics.refused.Inc()
 	return w.context.DeadLetter(connectors.DeadLetter{
 		UID: w.context.UID, Reason: reason, At: m.At, TimestampMS: m.TimestampMS, Raw: raw,
 	})
@@ -123,6 +125,7 @@ func (w *writer[T]) bound(f *openFile) error {
 func (w *writer[T]) unbuffer(f *openFile) {
 	w.buffer -= f.buffer
 	f.buffer = 0
+	w.metrics.buffered.Set(float64(w.buffer))
 }
 
 // fileOf returns the open file of an hour. When one file too many would be open, the one opened first is ended.
@@ -153,6 +156,7 @@ func (w *writer[T]) fileOf(hour int64) (*openFile, error) {
 		return nil, err
 	}
 	w.open[hour] = f
+	w.metrics.open.Set(float64(len(w.open)))
 	return f, nil
 }
 
@@ -164,7 +168,15 @@ func (w *writer[T]) end(ctx context.Context, f *openFile) error {
 		return err
 	}
 	w.done = append(w.done, f)
+	w.stored(f)
 	return nil
+}
+
+// stored counts a file that is durable.
+func (w *writer[T]) stored(f *openFile) {
+	w.metrics.files.Inc()
+	w.metrics.bytes.Add(float64(f.file.Bytes))
+	w.metrics.open.Set(float64(len(w.open)))
 }
 
 // Idle does nothing: files grow until the barrier.
@@ -175,15 +187,7 @@ const prepareParallel = 8
 
 // Prepare stores every open file, gives all files written since the last checkpoint their visible names and returns their list.
 func (w *writer[T]) Prepare(ctx context.Context, id int64) ([][]byte, error) {
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(prepareParallel)
-	for _, f := range w.open {
-		g.Go(func() error { return f.finish(gctx) })
-		w.done = append(w.done, f)
-	}
-	clear(w.open)
-	w.buffer = 0
-	if err := g.Wait(); err != nil {
+	if err := w.endAll(ctx); err != nil {
 		return nil, err
 	}
 	if len(w.done) == 0 {
@@ -205,6 +209,28 @@ func (w *writer[T]) Prepare(ctx context.Context, id int64) ([][]byte, error) {
 	// The checkpoint owns them from here on: Close must not touch them.
 	w.done = nil
 	return [][]byte{data}, nil
+}
+
+// endAll stores every open file.
+func (w *writer[T]) endAll(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(prepareParallel)
+	ended := make([]*openFile, 0, len(w.open))
+	for _, f := range w.open {
+		g.Go(func() error { return f.finish(ctx) })
+		ended = append(ended, f)
+	}
+	clear(w.open)
+	w.buffer = 0
+	w.metrics.buffered.Set(0)
+	w.done = append(w.done, ended...)
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, f := range ended {
+		w.stored(f)
+	}
+	return nil
 }
 
 // Close gives up what no checkpoint has got. Files that cannot be removed now are orphans for the next start.

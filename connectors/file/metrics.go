@@ -1,0 +1,54 @@
+package file
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// register registers c, or returns what an earlier attempt in the same process has registered.
+func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
+	err := r.Register(c)
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+		if existing, ok := already.ExistingCollector.(C); ok {
+			return existing
+		}
+	}
+	return c
+}
+
+func newTotal(r prometheus.Registerer, name, help string) prometheus.Counter {
+	return register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_file_" + name, Help: help}))
+}
+
+// writerMetrics of one sink subtask.
+type writerMetrics struct {
+	files, bytes, refused prometheus.Counter
+	open, buffered        prometheus.Gauge
+}
+
+func newWriterMetrics(r prometheus.Registerer) writerMetrics {
+	gauge := func(name, help string) prometheus.Gauge {
+		return register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_file_sink_" + name, Help: help}))
+	}
+	return writerMetrics{
+		files:    newTotal(r, "sink_staged_files_total", "Files stored durably, whether or not their checkpoint has completed."),
+		bytes:    newTotal(r, "sink_staged_bytes_total", "Bytes of these files."),
+		refused:  newTotal(r, "sink_dead_letters_total", "Records that no file can hold."),
+		open:     gauge("open_files", "Files open for writing."),
+		buffered: gauge("buffered_bytes", "Encoded bytes in memory."),
+	}
+}
+
+// committerMetrics of one sink.
+type committerMetrics struct {
+	files, records, orphans prometheus.Counter
+}
+
+func newCommitterMetrics(r prometheus.Registerer) committerMetrics {
+	return committerMetrics{
+		files:   newTotal(r, "sink_committed_files_total", "Files made visible; a commit that is repeated after a restore counts again."),
+		records: newTotal(r, "sink_committed_records_total", "Records of these files."),
+		orphans: newTotal(r, "sink_orphans_removed_total", "Staged files removed that no checkpoint had committed."),
+	}
+}
