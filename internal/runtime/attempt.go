@@ -43,8 +43,9 @@ type attempt struct {
 	coord       *checkpoint.Coordinator
 	events      chan any
 	running     sync.WaitGroup // tasks, discoveries, the coordinator's I/O
-	uploads     sync.WaitGroup
 	flights     flights
+	// waiting are the savepoint requests not yet answered.
+	waiting map[*savepointRequest]bool
 }
 
 // report hands an event to the job's goroutine; any goroutine of the attempt may call it.
@@ -61,16 +62,22 @@ var errFinished = errors.New("runtime: the job has finished")
 // run executes the attempt. It returns nil when the job has finished, and otherwise why the attempt ended; all its goroutines have
 // ended then.
 func (a *attempt) run() (err error) {
+	started := false
 	defer func() {
+		if v := recover(); v != nil {
+			err = panicError(v)
+		}
 		cause := err
 		if cause == nil {
 			cause = errFinished
 		}
 		a.cancel(cause)
 		a.running.Wait()
-		a.uploads.Wait()
-		if e := a.close(); e != nil && err == nil {
+		if e := a.close(started); e != nil && err == nil {
 			err = e
+		}
+		for r := range a.waiting {
+			r.done <- savepointResult{err: checkpoint.ErrJobFailed}
 		}
 	}()
 	if err := a.build(); err != nil {
@@ -80,20 +87,27 @@ func (a *attempt) run() (err error) {
 		return err
 	}
 	a.job.setTasks(a.tasks)
+	started = true
 	for _, t := range a.tasks {
 		a.running.Go(func() { a.runTask(t) })
 	}
 	for _, e := range a.enumerators {
-		a.running.Go(func() { e.discover(a.ctx, a.report) })
+		a.spawn(func() error { return e.discover(a.ctx, a.report) })
 	}
 	return a.loop()
 }
 
+// spawn runs f, which may wait for I/O, beside the job's goroutine. Its error or panic fails the attempt.
+func (a *attempt) spawn(f func() error) {
+	a.running.Go(func() {
+		if err := guarded(f); err != nil {
+			a.report(failedEvent{err})
+		}
+	})
+}
+
 func (a *attempt) runTask(t *task) {
-	err := a.openState(a.ctx, t)
-	if err == nil {
-		err = t.run()
-	}
+	err := t.run(func() error { return a.openState(a.ctx, t) })
 	if a.ctx.Err() == nil {
 		a.report(failedEvent{err})
 	}
@@ -109,10 +123,8 @@ func (a *attempt) build() error {
 	for _, c := range a.plan.chains {
 		for i := range c.parallelism {
 			t, err := a.buildTask(c, i)
-			if t != nil {
-				a.tasks = append(a.tasks, t)
-				a.byChain[c] = append(a.byChain[c], t)
-			}
+			a.tasks = append(a.tasks, t)
+			a.byChain[c] = append(a.byChain[c], t)
 			if err != nil {
 				return err
 			}
@@ -202,14 +214,19 @@ func (a *attempt) recoverSinks() error {
 	return nil
 }
 
-// close frees enumerators and committers, and what tasks that never ran hold.
-func (a *attempt) close() error {
+// close frees enumerators and committers, and, if the tasks were never started, what those hold.
+func (a *attempt) close(started bool) error {
 	var errs []error
 	for _, e := range a.enumerators {
-		errs = append(errs, e.e.Close())
+		errs = append(errs, guarded(e.e.Close))
 	}
 	for _, k := range a.committers {
-		errs = append(errs, k.Close())
+		errs = append(errs, guarded(k.Close))
+	}
+	for _, t := range a.tasks {
+		if !started {
+			errs = append(errs, t.close())
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -231,6 +248,7 @@ func (a *attempt) loop() error {
 		case ev := <-a.events:
 			done, err = a.handle(ev)
 		case r := <-a.job.requests:
+			a.waiting[r] = true
 			done, err = a.act(a.coord.Step(checkpoint.RequestSavepoint{Now: a.cfg.Now(), Ref: r, Stop: r.stop, Drain: r.drain}))
 		case <-due:
 			done, err = a.act(a.coord.Step(checkpoint.Tick{Now: a.cfg.Now()}))
@@ -279,16 +297,17 @@ func (a *attempt) act(actions []checkpoint.Action) (done bool, err error) {
 		case checkpoint.Trigger:
 			err = a.trigger(x)
 		case checkpoint.Persist:
-			a.running.Go(func() { a.persist(x) })
+			a.spawn(func() error { a.persist(x); return nil })
 		case checkpoint.NotifyCompleted:
 			a.completed(x.ID)
 			err = crash.At(crash.CoordinatorNotified)
 		case checkpoint.Commit:
-			a.running.Go(func() { a.report(committedEvent{x.ID, a.commit(x)}) })
+			a.spawn(func() error { a.report(committedEvent{x.ID, a.commit(x)}); return nil })
 		case checkpoint.Prune:
-			a.running.Go(func() { a.prune(x.Retain) })
+			a.spawn(func() error { return a.prune(x.Retain) })
 		case checkpoint.SavepointDone:
 			r := x.Ref.(*savepointRequest)
+			delete(a.waiting, r)
 			r.done <- savepointResult{uri: a.flights.uri(x.ID), err: x.Err}
 		case checkpoint.Finish:
 			return true, crash.At(crash.CoordinatorStop)
@@ -366,16 +385,18 @@ func (a *attempt) commit(x checkpoint.Commit) error {
 	return nil
 }
 
-func (a *attempt) prune(retain int) {
+// prune drops old checkpoints. Failing to is no reason to stop a job, unless another one has taken over.
+func (a *attempt) prune(retain int) error {
 	err := crash.At(crash.CoordinatorSubsume)
 	if err == nil {
 		err = a.journal.Prune(a.ctx, retain)
 	}
-	switch {
-	case err == nil || a.ctx.Err() != nil:
-	case errors.Is(err, checkpoint.ErrFenced) || crashed(err):
-		a.report(failedEvent{err})
-	default:
-		a.cfg.Logger.Warn("old checkpoints were not removed; the next one tries again", zap.Error(err))
+	if err == nil || a.ctx.Err() != nil {
+		return nil
 	}
+	if errors.Is(err, checkpoint.ErrFenced) || errors.Is(err, checkpoint.ErrUnknownOutcome) || crashed(err) {
+		return err
+	}
+	a.cfg.Logger.Warn("old checkpoints were not removed; the next one tries again", zap.Error(err))
+	return nil
 }

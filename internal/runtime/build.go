@@ -62,10 +62,11 @@ func (a *attempt) wireEdge(e *Edge, c *chain, base int) [][]any {
 	return from
 }
 
-// buildTask makes one task: its operators from the last to the first, so that each finds the push functions of those after it.
+// buildTask makes one task: its operators from the last to the first, so that each finds the push functions of those after it. With an
+// error it returns what there is, to be closed.
 func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
 	t := &task{
-		chain: c, subtask: subtask, ctx: a.ctx, now: a.cfg.Now, box: newMailbox(), report: a.report, uploads: &a.uploads,
+		chain: c, subtask: subtask, ctx: a.ctx, now: a.cfg.Now, box: newMailbox(), report: a.report,
 		opctx: &operators.Context{TimestampMS: connectors.NoTimestamp, Split: -1},
 		queue: a.queues[c][subtask], valve: newValve(a.channels[c]), ended: make([]bool, a.channels[c]),
 	}
@@ -78,7 +79,7 @@ func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
 	for i := len(c.nodes) - 1; i >= 0; i-- {
 		o, err := a.buildOp(t, c.nodes[i], built)
 		if err != nil {
-			return nil, fmt.Errorf("step %q: %w", c.nodes[i].Label(), err)
+			return t, fmt.Errorf("step %q: %w", c.nodes[i].Label(), err)
 		}
 		built[c.nodes[i]] = o
 	}
@@ -96,7 +97,7 @@ func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
 				r = 0
 			}
 			if err := e.Types.attach(a.edges[e][s][r], t.opctx, head.pushes[e.Input]); err != nil {
-				return nil, err
+				return t, err
 			}
 		}
 	}

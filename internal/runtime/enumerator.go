@@ -24,19 +24,18 @@ func newEnumerator(uid string, e connectors.Enumerator, tasks []*task) *enumerat
 	return &enumerator{uid: uid, e: e, tasks: tasks, owner: map[string]int{}, loads: make([]int, len(tasks)), kick: make(chan struct{}, 1)}
 }
 
-// discover calls Discover until the context ends or it is no longer wanted, and reports each call.
-func (e *enumerator) discover(ctx context.Context, report func(any)) {
+// discover calls Discover until the context ends, when it is due or something has happened, and reports each call.
+func (e *enumerator) discover(ctx context.Context, report func(any)) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
 	for {
 		next, err := e.e.Discover(ctx)
 		if ctx.Err() != nil {
-			return
+			return nil
 		}
 		if err != nil {
-			report(failedEvent{&TaskError{UID: e.uid, Err: fmt.Errorf("discover splits: %w", err)}})
-			return
+			return &TaskError{UID: e.uid, Err: fmt.Errorf("discover splits: %w", err)}
 		}
 		report(discoveredEvent{e.uid})
 		if next > 0 {
@@ -47,7 +46,7 @@ func (e *enumerator) discover(ctx context.Context, report func(any)) {
 		case <-e.kick:
 			timer.Stop()
 		case <-ctx.Done():
-			return
+			return nil
 		}
 	}
 }

@@ -60,6 +60,24 @@ func (t *task) panicked(v any) error {
 	return e
 }
 
+// panicError makes an error of what a goroutine panicked with.
+func panicError(v any) error {
+	if err, ok := v.(error); ok {
+		return fmt.Errorf("millrace: panic: %w\n%s", err, debug.Stack())
+	}
+	return fmt.Errorf("millrace: panic: %v\n%s", v, debug.Stack())
+}
+
+// guarded calls f and turns a panic into an error, for goroutines that run a connector's or a store's code outside a task.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicError(v)
+		}
+	}()
+	return f()
+}
+
 // culprit is the operator whose function is innermost on the panicking stack, nil if none is.
 func (t *task) culprit() *op {
 	owner := map[string]*op{}

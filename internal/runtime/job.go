@@ -217,29 +217,40 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // prepare becomes the leader of the storage and plans the restore of its newest checkpoint, or of the savepoint to start from.
 func (j *Job) prepare(ctx context.Context, number int) (*attempt, error) {
-	a := &attempt{job: j, cfg: &j.cfg, plan: j.plan, events: make(chan any, 256), firstID: 1, epoch: int64(number)}
+	a := &attempt{job: j, cfg: &j.cfg, plan: j.plan, events: make(chan any, 256), firstID: 1, epoch: int64(number),
+		waiting: map[*savepointRequest]bool{}}
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	if err := a.begin(ctx, number); err != nil {
+		a.cancel(err)
+		return nil, err
+	}
+	return a, nil
+}
+
+// begin finds what the attempt starts from.
+func (a *attempt) begin(ctx context.Context, number int) error {
+	j := a.job
 	a.name = fmt.Sprintf("%d-%08x", number, rand.Uint32())
 	if s := j.cfg.Checkpoint.Storage; s != nil {
 		var err error
 		if a.journal, err = checkpoint.Lead(ctx, s, j.cfg.Logger); err != nil {
-			return nil, err
+			return err
 		}
 		a.epoch, a.firstID = a.journal.Epoch(), a.journal.NextID()
 		a.name = fmt.Sprintf("%d-%08x", a.epoch, rand.Uint32())
 		if m := a.journal.Latest(); m != nil {
-			return a, a.restoreFrom(m, a.journal.Files(m.ID))
+			return a.restoreFrom(m, a.journal.Files(m.ID))
 		}
 	}
-	if j.cfg.From != "" {
-		m, files, err := checkpoint.Load(ctx, j.cfg.From)
-		if err != nil {
-			return nil, err
-		}
-		a.firstID = max(a.firstID, m.ID+1) // sinks never see ids go back
-		return a, a.restoreFrom(m, files)
+	if j.cfg.From == "" {
+		return nil
 	}
-	return a, nil
+	m, files, err := checkpoint.Load(ctx, j.cfg.From)
+	if err != nil {
+		return err
+	}
+	a.firstID = max(a.firstID, m.ID+1) // sinks never see ids go back
+	return a.restoreFrom(m, files)
 }
 
 func (a *attempt) restoreFrom(m *checkpoint.Manifest, files state.Files) error {

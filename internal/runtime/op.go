@@ -151,6 +151,14 @@ type image struct {
 	prepared [][]byte
 }
 
+// release frees the image of the keyed state, once.
+func (img *image) release() {
+	if img.keyed != nil {
+		img.keyed.Release()
+		img.keyed = nil
+	}
+}
+
 // barrier runs the operator's barrier hooks and, if the checkpoint is to be stored, copies its state.
 func (o *op) barrier(ctx context.Context, id int64, store bool) (image, error) {
 	h := o.hooks()

@@ -28,7 +28,7 @@ type task struct {
 	box      *mailbox // put from the job's goroutine
 	report   func(any)
 	files    func(id int64) state.Files // nil: nothing is stored
-	uploads  *sync.WaitGroup            // of the attempt
+	uploads  sync.WaitGroup
 	valve    *valve
 	align    alignment
 	ended    []bool
@@ -57,13 +57,16 @@ type alignment struct {
 	held    []exchange.Delivery
 }
 
-// run opens the operators and processes until the context ends or something fails. It never panics.
-func (t *task) run() (err error) {
+// run opens the state, then the operators, and processes until the context ends or something fails. It never panics.
+func (t *task) run(openState func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = t.panicked(v)
 		}
 	}()
+	if err := openState(); err != nil {
+		return err
+	}
 	for _, o := range t.ops {
 		if err := o.open(t.ctx); err != nil {
 			return err
@@ -83,8 +86,10 @@ func (t *task) run() (err error) {
 	return failIn(t.ops[0], err)
 }
 
-// close closes all operators, the first error wins. It is called after run, on the same goroutine.
+// close closes all operators, the first error wins, once what is being written of their state has ended. It is called after run, on the
+// same goroutine.
 func (t *task) close() (err error) {
+	t.uploads.Wait()
 	defer func() {
 		if v := recover(); v != nil {
 			err = t.panicked(v)
@@ -335,22 +340,44 @@ func (t *task) completed(id int64) {
 // checkpoint takes the task's part of checkpoint id: hooks and copies of the state in the order of the chain, then the barrier to every output;
 // the copies are written by another goroutine while the task goes on.
 func (t *task) checkpoint(id int64, stop bool) error {
-	if err := crash.At(crash.OperatorAligned); err != nil {
+	images, err := t.images(id)
+	if err == nil {
+		err = t.passBarrier(id, stop)
+	}
+	if err != nil {
+		for _, img := range images {
+			img.release()
+		}
 		return err
+	}
+	t.uploads.Go(func() {
+		if err := guarded(func() error { t.upload(id, images); return nil }); err != nil {
+			t.report(failedEvent{failIn(t.ops[0], err)})
+		}
+	})
+	return nil
+}
+
+// images takes the image of every operator; those taken before an error are returned with it.
+func (t *task) images(id int64) ([]image, error) {
+	if err := crash.At(crash.OperatorAligned); err != nil {
+		return nil, err
 	}
 	images := make([]image, 0, len(t.ops))
 	for _, o := range t.ops {
 		img, err := o.barrier(t.ctx, id, t.files != nil)
-		if err != nil {
-			return err
-		}
 		images = append(images, img)
+		if err != nil {
+			return images, err
+		}
 	}
 	if t.source != nil {
-		if err := t.source.snapshot(&images[0].state); err != nil {
-			return err
-		}
+		return images, t.source.snapshot(&images[0].state)
 	}
+	return images, nil
+}
+
+func (t *task) passBarrier(id int64, stop bool) error {
 	kind := exchange.Barrier
 	if stop {
 		kind = exchange.BarrierStop
@@ -361,32 +388,26 @@ func (t *task) checkpoint(id int64, stop bool) error {
 			return err
 		}
 	}
-	if err := crash.At(crash.OperatorSnapshot); err != nil {
-		return err
-	}
-	t.uploads.Go(func() { t.upload(id, images) })
-	return nil
+	return crash.At(crash.OperatorSnapshot)
 }
 
 // upload writes the images and acknowledges. It runs beside the task.
 func (t *task) upload(id int64, images []image) {
 	start := time.Now()
 	ack := ackEvent{id: id, task: t.id()}
-	for _, img := range images {
-		uid := img.o.node.UID
-		if img.keyed != nil {
+	for i := range images {
+		img := &images[i]
+		if img.keyed != nil && ack.err == nil {
 			img.state.Groups = state.RangeOf(t.subtask, t.chain.parallelism, img.o.task.Config().MaxParallelism)
 			files, err := img.keyed.Write(t.ctx, t.files(id))
-			img.keyed.Release()
-			if err != nil && ack.err == nil {
-				ack.err = failIn(img.o, err)
-			}
+			ack.err = failIn(img.o, err)
 			img.state.Files = files
 			for _, f := range files {
 				ack.bytes += f.Size
 			}
 		}
-		if uid != "" {
+		img.release()
+		if uid := img.o.node.UID; uid != "" {
 			ack.snapshots = append(ack.snapshots, checkpoint.SubtaskSnapshot{UID: uid, Subtask: t.subtask, State: img.state, Committables: img.prepared})
 		}
 	}
