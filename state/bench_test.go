@@ -150,3 +150,29 @@ func (f nowhere) Read(context.Context, state.File) (io.ReadCloser, error) {
 type counter struct{ size *int64 }
 
 func (c counter) Write(p []byte) (int, error) { *c.size += int64(len(p)); return len(p), nil }
+
+// BenchmarkMapUpdate is one read-modify-write of an entry of a map state, 10 000 keys with 4 entries each.
+func BenchmarkMapUpdate(b *testing.B) {
+	const n = 10_000
+	hash := serde.HashOf(serde.MustFor[int64]())
+	s := state.NewKeyed(serde.MustFor[int64](), state.Config{})
+	m := s.Map[int64, int64]("m")
+	open(b, s, memstate.New())
+	step := func(i int64) {
+		s.SetCurrent(i*7919%n, hash(i*7919%n))
+		v, _, err := m.Get(i & 3)
+		if err == nil {
+			err = m.Put(i&3, v+1)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	for i := range int64(8 * n) {
+		step(i)
+	}
+	b.ReportAllocs()
+	for i := int64(0); b.Loop(); i++ {
+		step(i)
+	}
+}
