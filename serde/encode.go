@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"sync"
 	"unsafe"
 )
@@ -31,17 +32,12 @@ type fieldError struct {
 	err  error
 }
 
-// pathMax bounds the path in a message, bytes: a recursive value that is too deep has a path of a thousand fields.
+// pathMax bounds the path in a message, bytes: a recursive value that is too deep has a path of a thousand fields, and building it would
+// take longer than all the decoding before.
 const pathMax = 200
 
 // Error is "field a.b[3].c: …".
-func (e *fieldError) Error() string {
-	path := e.path
-	if len(path) > pathMax {
-		path = path[:pathMax/2] + "…" + path[len(path)-pathMax/2:]
-	}
-	return "field " + path + ": " + e.err.Error()
-}
+func (e *fieldError) Error() string { return "field " + e.path + ": " + e.err.Error() }
 
 // Unwrap is the error without the path.
 func (e *fieldError) Unwrap() error { return e.err }
@@ -52,6 +48,11 @@ func inField(name string, err error) error {
 	switch {
 	case !ok:
 		return &fieldError{path: name, err: err}
+	case len(inner.path) > pathMax:
+		if !strings.HasPrefix(inner.path, "…") {
+			inner.path = "…" + inner.path
+		}
+		return inner
 	case inner.path[0] == '[' || inner.path[0] == '{':
 		return &fieldError{path: name + inner.path, err: inner.err}
 	}
