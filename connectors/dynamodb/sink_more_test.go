@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awsdynamodb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -443,4 +444,30 @@ func TestOutside(t *testing.T) {
 	if _, err := w.Prepare(t.Context(), 1); err == nil || !strings.Contains(err.Error(), `"no-such-table"`) {
 		t.Errorf("missing table: got %v, want an error with its name", err)
 	}
+}
+
+// TestClientRetriesAreOff: the client's own retryer would hide the throttle for seconds, and the pacing would learn nothing.
+func TestClientRetriesAreOff(t *testing.T) {
+	modes(t, func(t *testing.T, s *dynamodbtest.Server, o dynamodb.Options[record]) {
+		cfg := s.Config()
+		cfg.Retryer = func() aws.Retryer { return retry.NewStandard() }
+		o.Client = awsdynamodb.NewFromConfig(cfg)
+		h := open(t, s, o)
+		defer h.close()
+		refusals := 3
+		var mu sync.Mutex
+		s.Fault(func(*dynamodbtest.Call) *dynamodbtest.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if refusals--; refusals >= 0 {
+				return throttledCall
+			}
+			return nil
+		})
+		h.write(record{ID: "a", V: 1})
+		h.prepare()
+		if got := h.metric("throttles_total"); got != 3 {
+			t.Errorf("%v throttles seen, want all 3", got)
+		}
+	})
 }
