@@ -27,12 +27,11 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// tuneMemory trades memory for time: the embedded services keep everything in memory anyway, and half of the garbage collections
-// are enough, until the process comes near to 256 MB. The environment variables GOGC and GOMEMLIMIT win.
+// tuneMemory collects garbage a third less often than by default: the embedded services hold everything in memory anyway, and requests
+// are not slowed as often. The environment variable GOGC wins.
 func tuneMemory() {
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetGCPercent(200)
-		debug.SetMemoryLimit(256 << 20)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(150)
 	}
 }
 

@@ -60,6 +60,7 @@ func (e Endpoints) dynamoDB() aws.Config {
 	c := awsConfig(e.DynamoDB)
 	if e.direct != nil {
 		c.HTTPClient = &http.Client{Transport: e.direct}
+		c.Credentials = aws.AnonymousCredentials{} // nobody checks signatures, and they cost more than the write
 	}
 	return c
 }
