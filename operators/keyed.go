@@ -67,19 +67,25 @@ func (b *Keyed[K, In, Out]) Side[S any](tag Tag[S]) func(S) error {
 	return func(v S) error { return ctx.note(out(v)) }
 }
 
-// OnRecord declares the function that takes each record.
+// OnRecord declares the function that takes each record. An error fails the task, unless the graph consumes the step's dead letters; see
+// Process.
 func (b *Keyed[K, In, Out]) OnRecord(f func(c *Ctx[K, Out], v In) error) {
 	b.onRecord = f
 	b.t.UserFuncs(f)
 }
 
-// OnTimer declares the function that is called when an event-time timer fires: the watermark has reached at.
+// OnTimer declares the function that is called when an event-time timer fires: the watermark has reached at. Timers fire in the order of
+// time, then of the encoded key, also those that f registers at or before the watermark. An error fails the task.
+//
+// At the end of a bounded input the watermark is EndOfTime and every timer fires, whatever its time: a function that registers its next timer
+// whenever one fires must look at Ctx.WatermarkMS, or it never ends.
 func (b *Keyed[K, In, Out]) OnTimer(f func(c *Ctx[K, Out], at time.Time) error) {
 	b.onEvent = f
 	b.t.UserFuncs(f)
 }
 
-// OnProcessingTimer declares the function that is called when a processing-time timer fires: the wall clock has reached at.
+// OnProcessingTimer declares the function that is called when a processing-time timer fires: the wall clock has reached at. What it emits
+// has no timestamp. Timers that are pending when a bounded input ends do not fire. An error fails the task.
 func (b *Keyed[K, In, Out]) OnProcessingTimer(f func(c *Ctx[K, Out], at time.Time) error) {
 	b.onProc = f
 	b.t.UserFuncs(f)
@@ -143,10 +149,17 @@ func (c *Ctx[K, Out]) note(err error) error {
 }
 
 // Process is the general keyed operator: build declares state, timers and functions on the builder. codec encodes keys; nil takes the
-// one that package serde derives. The input must be partitioned by key; state and timers belong to the current record's key. When the record function fails, the task fails, unless the graph consumes the
-// step's dead letters: then the record goes there, and what the function had changed in state before it failed stays.
+// one that package serde derives. The input must be partitioned by key; state and timers belong to the current record's key. State
+// is kept until the functions remove it or its TTL does; a timer is kept until it fires or is deleted.
+//
+// When the record function fails, the task fails, unless the graph consumes the step's dead letters: then the record goes there, and
+// what the function had changed in state before it failed stays. Errors of the state backend, of Emit and of side outputs always fail
+// the task, even where the function does not return them.
 func Process[K comparable, In, Out any](key func(In) K, codec serde.Serde[K], build func(*Keyed[K, In, Out])) Stage[In, Out] {
 	return func(t *Task, emit func(Out) error) (func(In) error, error) {
+		if key == nil || build == nil {
+			return nil, errors.New("a keyed operator needs a key function and a build function")
+		}
 		s := state.NewKeyed(codec, state.Config{MaxParallelism: t.cfg.MaxParallelism, Now: t.cfg.Now})
 		timers := s.Timers("timers")
 		ctx := &Ctx[K, Out]{t: t, emit: emit, timers: timers}
@@ -171,13 +184,14 @@ func (b *Keyed[K, In, Out]) push(key func(In) K) func(In) error {
 	return func(v In) error {
 		ctx.key = key(v)
 		s.SetCurrent(ctx.key, c.KeyHash)
-		if err := onRecord(ctx, v); err != nil {
-			if ctx.failed != nil || isStateError(err) {
-				return err
-			}
+		err := onRecord(ctx, v)
+		if ctx.failed != nil {
+			return errors.Join(ctx.failed, distinct(err, ctx.failed))
+		}
+		if err != nil && !isStateError(err) {
 			return Refuse(t, v, err)
 		}
-		return nil
+		return err
 	}
 }
 
@@ -188,9 +202,19 @@ func (b *Keyed[K, In, Out]) hookTimers() {
 		func(nowMS int64) error { return b.fire(state.ProcessingTime, nowMS, b.onProc) })
 }
 
-// fire calls f for each timer that is due, also for those that f itself registers in the past.
+// distinct is err, or nil if it is only first again.
+func distinct(err, first error) error {
+	if errors.Is(err, first) {
+		return nil
+	}
+	return err
+}
+
+// fire calls f for each timer that is due, also for those that f itself registers in the past. The context of a record that caused
+// the watermark is afterwards as it was.
 func (b *Keyed[K, In, Out]) fire(d state.Domain, upToMS int64, f func(*Ctx[K, Out], time.Time) error) error {
 	c := b.t.Context()
+	defer func(ts int64, hash uint64) { c.TimestampMS, c.KeyHash = ts, hash }(c.TimestampMS, c.KeyHash)
 	for {
 		key, hash, ts, ok := b.timers.PopDue(d, upToMS)
 		if !ok {
@@ -207,6 +231,9 @@ func (b *Keyed[K, In, Out]) fire(d state.Domain, upToMS int64, f func(*Ctx[K, Ou
 		}
 		if err := f(b.ctx, time.UnixMilli(ts)); err != nil {
 			return err
+		}
+		if b.ctx.failed != nil {
+			return b.ctx.failed
 		}
 		if err := crash.At(crash.OperatorTimer); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package operators
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -23,6 +24,9 @@ var DeadLetters = NewTag[connectors.DeadLetter](DeadLetterPort)
 // consume are dropped, as a main output without consumer drops them.
 func SideOutput[S any](t *Task, tag Tag[S]) func(S) error {
 	typ := reflect.TypeFor[S]()
+	if tag.name == "" {
+		t.Fault(errors.New("a side output has no name; make its tag with NewTag and a name"))
+	}
 	if have, ok := t.ports[tag.name]; ok && have != typ {
 		t.Fault(fmt.Errorf("side output %q is declared with type %v and with type %v; give one of them another name", tag.name, have, typ))
 	}

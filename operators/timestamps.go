@@ -2,6 +2,7 @@ package operators
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,29 +15,37 @@ type Watermarks[T any] struct {
 	// Timestamp gives the event time of a record, in whole ms. Nil: the timestamp that the source gave.
 	Timestamp func(T) time.Time
 	// OutOfOrderness is how much older than the newest record a record may be without being late. The watermark is the newest
-	// timestamp − OutOfOrderness − 1 ms. Default 0; not negative.
+	// timestamp − OutOfOrderness − 1 ms. Default 0; whole ms, not negative.
 	// Source: Flink BoundedOutOfOrdernessWatermarks.
 	OutOfOrderness time.Duration
-	// IdleAfter is the processing time after which an input without records no longer holds the watermark back, beside what the
-	// source itself reports of its splits. Default 0: only the source's word counts.
+	// IdleAfter is the processing time after which this subtask's input, if it has had no record, no longer holds the watermark of
+	// other inputs back; from the start of the task on. It is about all splits together, beside what the source itself reports of
+	// single ones. Default 0: only the source's word counts; whole ms, not negative.
 	IdleAfter time.Duration
 }
 
 // Validate reports every fault.
 func (w Watermarks[T]) Validate() error {
-	if w.OutOfOrderness < 0 || w.IdleAfter < 0 {
-		return fmt.Errorf("operators: Watermarks has OutOfOrderness %v and IdleAfter %v, want 0 or more", w.OutOfOrderness, w.IdleAfter)
+	if wholeMS(w.OutOfOrderness) && wholeMS(w.IdleAfter) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("operators: Watermarks has OutOfOrderness %v and IdleAfter %v, want 0 or more whole ms", w.OutOfOrderness, w.IdleAfter)
 }
+
+func wholeMS(d time.Duration) bool { return d >= 0 && d%time.Millisecond == 0 }
 
 // watermarkEvery is the number of records after which a watermark is emitted though more are at hand: one in 1,000 costs nothing
 // measurable.
 const watermarkEvery = 1000
 
 // Timestamps assigns event time and emits watermarks. Directly behind a source it keeps one watermark per split and emits the smallest
-// over the active ones, so that splits may be read at different speeds. Watermarks go out when the input runs dry and every 1,000
-// records; those of its input end here.
+// over the active ones, so that splits may be read at different speeds; elsewhere its whole input counts as one. A split counts from its
+// assignment on, idle ones do not count, and when none does the watermark stays. Watermarks go out when the input runs dry, at barriers and
+// every 1,000 records; those of its input end here, except EndOfTime. It keeps no state: after a restore the watermark is made from
+// the records that come, and the operators behind go on from theirs.
+//
+// A record without timestamp becomes a dead letter if the graph consumes the step's dead letters, and otherwise fails the task.
+// Source: Flink BoundedOutOfOrdernessWatermarks; emission by input instead of by a periodic timer.
 func Timestamps[T any](w Watermarks[T]) Stage[T, T] {
 	return func(t *Task, emit func(T) error) (func(T) error, error) {
 		if err := w.Validate(); err != nil {
@@ -49,16 +58,23 @@ func Timestamps[T any](w Watermarks[T]) Stage[T, T] {
 		g.declare()
 		c := t.Context()
 		return func(v T) error {
+			given := c.TimestampMS
 			if w.Timestamp != nil {
 				c.TimestampMS = w.Timestamp(v).UnixMilli()
 			}
 			if c.TimestampMS == connectors.NoTimestamp {
-				return Refuse(t, v, fmt.Errorf("the record has no timestamp; give Watermarks.Timestamp"))
+				return Refuse(t, v, errors.New("the record has no timestamp; give Watermarks.Timestamp"))
 			}
 			if err := g.see(c.Split, c.TimestampMS); err != nil {
 				return err
 			}
-			return emit(v)
+			err := emit(v)
+			// The next consumer of the same stream in this chain sees the record as it came.
+			c.TimestampMS = given
+			if err == nil && g.pending >= watermarkEvery {
+				err = g.emit()
+			}
+			return err
 		}, nil
 	}
 }
@@ -70,7 +86,7 @@ type generator struct {
 	idleAfterMS int64
 	splits      []splitTime // by number; number 0 stands for the whole input where there are no splits
 	pending     int         // records since the last watermark
-	seenMS      int64       // processing time of the last look at a record, kept only with idleAfterMS
+	seenMS      int64       // processing time of the last record or of the start of activity, kept only with idleAfterMS
 	idle        bool
 }
 
@@ -89,9 +105,14 @@ func (g *generator) declare() {
 		if err := g.emit(); err != nil {
 			return err
 		}
+		g.seenMS = t.Now().UnixMilli()
 		return g.setIdle(idle)
 	})
 	if g.idleAfterMS > 0 {
+		t.OnOpen(func(context.Context) error {
+			g.seenMS = t.Now().UnixMilli()
+			return nil
+		})
 		t.UseTimers(g.nextIdle, g.fireIdle)
 	}
 }
@@ -116,9 +137,7 @@ func (g *generator) see(split int, ms int64) error {
 			return err
 		}
 	}
-	if g.pending++; g.pending >= watermarkEvery {
-		return g.emit()
-	}
+	g.pending++
 	return nil
 }
 
@@ -148,7 +167,7 @@ func (g *generator) emit() error {
 			low, any = min(low, s.newest), true
 		}
 	}
-	if !any || low == NoWatermark {
+	if !any || low <= NoWatermark+g.delay {
 		return nil
 	}
 	return g.t.EmitWatermark(low - g.delay)
@@ -163,10 +182,7 @@ func (g *generator) setIdle(idle bool) error {
 }
 
 func (g *generator) nextIdle() (int64, bool) {
-	if g.idle || g.seenMS == 0 {
-		return 0, false
-	}
-	return g.seenMS + g.idleAfterMS, true
+	return g.seenMS + g.idleAfterMS, !g.idle
 }
 
 func (g *generator) fireIdle(nowMS int64) error {

@@ -38,10 +38,11 @@ func Sliding(size, slide time.Duration) Windows { return Windows{Size: size, Sli
 // Validate reports every fault.
 func (w Windows) Validate() error {
 	var errs []error
-	for name, d := range map[string]time.Duration{"size": w.Size, "slide": w.Slide} {
-		if d < time.Millisecond || d%time.Millisecond != 0 {
-			errs = append(errs, fmt.Errorf("operators: window %s is %v, want a whole number of ms, at least 1ms", name, d))
-		}
+	if w.Size < time.Millisecond || w.Size%time.Millisecond != 0 {
+		errs = append(errs, fmt.Errorf("operators: window size is %v, want a whole number of ms, at least 1ms", w.Size))
+	}
+	if w.Slide < time.Millisecond || w.Slide%time.Millisecond != 0 {
+		errs = append(errs, fmt.Errorf("operators: window slide is %v, want a whole number of ms, at least 1ms", w.Slide))
 	}
 	if w.Offset%time.Millisecond != 0 {
 		errs = append(errs, fmt.Errorf("operators: window offset is %v, want a whole number of ms", w.Offset))
@@ -73,11 +74,15 @@ func LateRecords[T any]() Tag[T] { return NewTag[T]("late") }
 // WindowAggregate folds the records of each key and window into an accumulator, and passes on result(key, window, value) when the
 // watermark reaches the window's last ms, with that ms as timestamp. Records are folded once, into the pane (the slice shared by overlapping
 // windows) that holds them; a window merges its panes when it fires, so Merge is needed unless windows tumble, and must leave both its
-// arguments as they are. A record between two windows (Slide > Size) is dropped.
+// arguments as they are. Within a pane records are folded in the order in which they come, and panes are merged in the order of
+// time: an aggregate that depends on the order of records sees them so, in overlapping windows not in the order of arrival.
 //
-// A record whose windows have all fired goes to the side output LateRecords and changes nothing. State kept: one accumulator per key and
-// pane, dropped with the last window that contains it; one timer per key and window.
-// Source: Flink's event-time windows with lateness 0.
+// A record whose windows have all fired goes to the side output LateRecords and changes nothing. A record between two windows (Slide > Size)
+// is dropped, or is late if the watermark has passed it. A record without timestamp becomes a dead letter, or fails the task without
+// consumer for them. State kept: one accumulator per key and pane, dropped with the last window that contains it; one timer per key
+// and window. On the end of a bounded input every window fires; processing time plays no part.
+// Source: Flink's event-time windows with lateness 0; panes after Krishnamurthy, Wu, Franklin, "On-the-Fly Sharing for Streamed Aggregation"
+// (2006).
 func WindowAggregate[K comparable, T, Acc, R, Out any](key func(T) K, codec serde.Serde[K], w Windows, agg state.Aggregate[T, Acc, R], result func(K, Window, R) Out) Stage[T, Out] {
 	return func(t *Task, emit func(Out) error) (func(T) error, error) {
 		if err := w.Validate(); err != nil {
@@ -89,7 +94,7 @@ func WindowAggregate[K comparable, T, Acc, R, Out any](key func(T) K, codec serd
 		if w.Size != w.Slide && agg.Merge == nil {
 			return nil, errors.New("sliding windows merge panes: the aggregate needs Merge")
 		}
-		t.UserFuncs(agg.Add, agg.Result, result)
+		t.UserFuncs(agg.Create, agg.Add, agg.Merge, agg.Result, result)
 		late := SideOutput(t, LateRecords[T]())
 		return Process(key, codec, func(b *Keyed[K, T, Out]) {
 			p := &panes[K, T, Acc, R, Out]{w: w, agg: agg, result: result, late: late, pane: w.pane(),
@@ -117,8 +122,11 @@ func (p *panes[K, T, Acc, R, Out]) onRecord(c *Ctx[K, Out], v T) error {
 		return errors.New("the record has no timestamp; call Timestamps before the window")
 	}
 	last := floor(ts, p.slide, p.offset)
-	if ts-last >= p.size {
-		return nil // between two windows
+	if ts-last >= p.size { // between two windows
+		if ts <= c.WatermarkMS() {
+			return p.late(v)
+		}
+		return nil
 	}
 	live := false
 	pane := floor(ts, p.pane, p.offset)

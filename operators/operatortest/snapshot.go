@@ -1,0 +1,131 @@
+package operatortest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/millrace-io/millrace/operators"
+	"github.com/millrace-io/millrace/state"
+	"github.com/millrace-io/millrace/state/statetest"
+)
+
+// Snapshot is what one subtask of a step contributes to a checkpoint, as a restore finds it.
+type Snapshot struct {
+	files  *files
+	groups state.GroupRange
+	keyed  []state.File
+	raw    [][]byte
+	// WatermarkMS is the operator's watermark at the barrier, Unix ms, or operators.NoWatermark.
+	WatermarkMS int64
+	// Committables are what the operator prepared to be committed when the checkpoint completes.
+	Committables [][]byte
+}
+
+// Bytes is the size of the keyed state as stored.
+func (s *Snapshot) Bytes() int64 {
+	var n int64
+	for _, f := range s.keyed {
+		n += f.Size
+	}
+	return n
+}
+
+// Snapshot passes a barrier through the operator and stores its state. The operator goes on afterwards.
+func (h *Harness[In, Out]) Snapshot() *Snapshot {
+	h.t.Helper()
+	h.barriers++
+	ctx, hooks := h.t.Context(), h.task.Hooks()
+	for _, f := range hooks.Barrier {
+		h.must("barrier", f(ctx, h.barriers))
+	}
+	s := &Snapshot{files: h.files, groups: h.groups()}
+	var err error
+	if hooks.Committables != nil {
+		s.Committables, err = hooks.Committables(ctx, h.barriers)
+		h.must("prepare", err)
+	}
+	if hooks.SaveRaw != nil {
+		s.raw, err = hooks.SaveRaw()
+		h.must("save raw state", err)
+	}
+	if hooks.State != nil {
+		image, err := hooks.State.Snapshot()
+		h.must("snapshot", err)
+		defer image.Release()
+		s.keyed, err = image.Write(ctx, h.files)
+		h.must("write the snapshot", err)
+	}
+	s.WatermarkMS = h.task.Watermark()
+	return s
+}
+
+func (h *Harness[In, Out]) groups() state.GroupRange {
+	return state.RangeOf(h.o.Subtask, h.o.Parallelism, h.o.MaxParallelism)
+}
+
+// restore opens the state and loads what concerns this subtask.
+func (h *Harness[In, Out]) restore() error {
+	ctx, hooks := h.t.Context(), h.task.Hooks()
+	if hooks.State != nil {
+		if err := hooks.State.Open(h.o.State, state.OpenOptions{UID: h.o.UID, Subtask: h.o.Subtask, Attempt: "test", Groups: h.groups()}); err != nil {
+			return err
+		}
+	}
+	if len(h.o.From) == 0 {
+		return nil
+	}
+	var keyed []state.File
+	var raw [][]byte
+	watermark, blobs := operators.EndOfTime, 0
+	for i, s := range h.o.From {
+		watermark = min(watermark, s.WatermarkMS)
+		for _, f := range s.keyed {
+			f.Groups = state.GroupRange{Start: max(f.Groups.Start, s.groups.Start), End: min(f.Groups.End, s.groups.End)}
+			if f.Groups.Overlaps(h.groups()) {
+				f.Name = strconv.Itoa(i) + "/" + f.Name
+				keyed = append(keyed, f)
+			}
+		}
+		for _, b := range s.raw {
+			if blobs%h.o.Parallelism == h.o.Subtask {
+				raw = append(raw, b)
+			}
+			blobs++
+		}
+	}
+	if !h.o.ForgetWatermark {
+		h.task.SetWatermark(watermark)
+	}
+	if hooks.State != nil && len(keyed) > 0 {
+		if err := hooks.State.Restore(ctx, h.files, keyed, h.o.Drop); err != nil {
+			return err
+		}
+	}
+	if hooks.RestoreRaw != nil && len(raw) > 0 {
+		return hooks.RestoreRaw(raw)
+	}
+	return nil
+}
+
+// files are the objects that one harness has written; those of snapshot i that it was restored from are named "i/name".
+type files struct {
+	statetest.Files
+	from []*Snapshot
+}
+
+// Read implements state.Files.
+func (f *files) Read(ctx context.Context, h state.File) (io.ReadCloser, error) {
+	head, name, ok := strings.Cut(h.Name, "/")
+	if !ok {
+		return f.Files.Read(ctx, h)
+	}
+	i, err := strconv.Atoi(head)
+	if err != nil || i < 0 || i >= len(f.from) {
+		return nil, fmt.Errorf("operatortest: there is no object %q", h.Name)
+	}
+	h.Name = name
+	return f.from[i].files.Read(ctx, h)
+}
