@@ -4,17 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/millrace-io/millrace/checkpoint"
 	"github.com/millrace-io/millrace/connectors/memory"
 	"github.com/millrace-io/millrace/dataflow"
 	"github.com/millrace-io/millrace/internal/crash"
 	"github.com/millrace-io/millrace/operators"
+	"github.com/millrace-io/millrace/serde"
+	"github.com/millrace-io/millrace/state"
 	"github.com/millrace-io/millrace/state/memstate"
+	"github.com/millrace-io/millrace/state/pebblestate"
 )
 
 // killer crashes at one named point, at a few of the times it is reached.
@@ -91,8 +96,13 @@ func crashJob(src memory.Source[event], sink *memory.Sink[total], timers *memory
 // TestEveryCrashPoint kills the job at each named point of the library, several times, and compares what it has made visible with a
 // single-threaded replay. A point that is never reached fails the test.
 func TestEveryCrashPoint(t *testing.T) {
-	for _, point := range crash.Points {
+	for i, point := range crash.Points {
 		t.Run(point, func(t *testing.T) {
+			var backend state.Backend = memstate.New()
+			if i%2 == 1 {
+				// A cache of a few entries, so that state lives in the store.
+				backend = pebblestate.New(pebblestate.Options{Dir: "state", FS: vfs.NewMem(), CacheBytes: 8 << 10, MemTableBytes: 64 << 10})
+			}
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			k := &killer{point: point, left: 3, rng: rand.New(rand.NewPCG(seed, 1))}
@@ -100,19 +110,20 @@ func TestEveryCrashPoint(t *testing.T) {
 				k.skip = k.rng.IntN(3)
 			}
 			defer crash.Set(k.hook)()
-			crashAndVerify(t, k)
+			crashAndVerify(t, k, backend)
 		})
 	}
 }
 
-func crashAndVerify(t *testing.T, k *killer) {
+func crashAndVerify(t *testing.T, k *killer, backend state.Backend) {
 	src := events(3, 4000, 20)
 	src.PerCheckpoint = 300
 	sink, timers := memory.NewSink[total](), memory.NewSink[total]()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	o := dataflow.Options{Parallelism: 2, State: memstate.New(),
-		Checkpoint: checkpoint.Every(10*time.Millisecond, checkpoint.Dir(t.TempDir()), checkpoint.Retain(1)),
+	store := checkpoint.Dir(t.TempDir())
+	o := dataflow.Options{Parallelism: 2, State: backend,
+		Checkpoint: checkpoint.Every(10*time.Millisecond, store, checkpoint.Retain(1)),
 		Restart:    dataflow.Restart{MaxAttempts: -1, InitialDelay: time.Millisecond, MaxDelay: 2 * time.Millisecond},
 	}
 	g := crashJob(src, sink, timers)
@@ -128,6 +139,65 @@ func crashAndVerify(t *testing.T, k *killer) {
 	}
 	verify(t, src, sink.Values())
 	verifyTimers(t, src, timers.Values())
+	verifyState(t, src, store)
+}
+
+// verifyState reads the state of the last checkpoint without the library's runtime and compares it with the replay.
+func verifyState(t *testing.T, src memory.Source[event], store checkpoint.Storage) {
+	t.Helper()
+	m, files, err := checkpoint.LoadFrom(t.Context(), store, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]total{}
+	for _, o := range m.Operators {
+		if o.UID != "count" {
+			continue
+		}
+		for _, sub := range o.Subtasks {
+			for _, f := range sub.Files {
+				readTotals(t, files, f, got)
+			}
+		}
+	}
+	if want := replay(src); !maps.Equal(got, want) {
+		t.Fatalf("state of checkpoint %d: %v, want %v", m.ID, got, want)
+	}
+}
+
+// readTotals adds what one state file holds of the states "count" and "sum".
+func readTotals(t *testing.T, files state.Files, f state.File, got map[string]total) {
+	t.Helper()
+	r, err := files.Read(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	keys, values := serde.MustFor[string](), serde.MustFor[int64]()
+	type entry struct {
+		state int
+		key   string
+		value int64
+	}
+	var entries []entry
+	h, err := state.ReadFile(r, func(e state.Entry) error {
+		x := entry{state: e.State}
+		return errors.Join(keys.Decode(e.Key, &x.key), values.Decode(e.Value, &x.value), func() error { entries = append(entries, x); return nil }())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		v := got[e.key]
+		v.Key = e.key
+		switch h.States[e.state].Name {
+		case "count":
+			v.Count += e.value
+		case "sum":
+			v.Sum += e.value
+		}
+		got[e.key] = v
+	}
 }
 
 // verifyTimers checks that each (key, time) has fired exactly once, per key in ascending order of count.

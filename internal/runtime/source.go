@@ -85,6 +85,9 @@ func (t *task) runSource() error {
 			return err
 		}
 		if status == connectors.More {
+			if err := t.flushOld(); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := t.dry(); err != nil {

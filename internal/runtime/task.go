@@ -34,7 +34,8 @@ type task struct {
 	ended    []bool
 	timers   []*op
 	wakeup   *time.Timer
-	stopped  bool // behind the barrier of a stop: nothing is processed any more
+	flushed  time.Time // when open batches were last sent although the input had not run dry
+	stopped  bool      // behind the barrier of a stop: nothing is processed any more
 	draining bool
 
 	// records counts the records taken by the head, and marks the watermark of the last operator; read by the metrics collector.
@@ -124,6 +125,9 @@ func (t *task) runOperator() error {
 		}
 		if d != nil {
 			if err := t.take(d); err != nil {
+				return err
+			}
+			if err := t.flushOld(); err != nil {
 				return err
 			}
 		}
@@ -280,6 +284,32 @@ func (t *task) end() error {
 	return nil
 }
 
+// flushEvery bounds how long a record waits in an open batch of a task whose input never runs dry: with many receivers a batch
+// may fill slowly. Looking at the clock once a batch costs nothing measurable.
+const flushEvery = 10 * time.Millisecond
+
+// flushOld sends open batches when that was last done long ago.
+func (t *task) flushOld() error {
+	now := time.Now()
+	if now.Sub(t.flushed) < flushEvery {
+		return nil
+	}
+	t.flushed = now
+	return t.flush()
+}
+
+// flush sends all open batches.
+func (t *task) flush() error {
+	for _, o := range t.ops {
+		for _, out := range o.outputs {
+			if err := out.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // dry is called when the input has run dry: what waits for company is sent.
 func (t *task) dry() error {
 	for _, o := range t.ops {
@@ -288,13 +318,8 @@ func (t *task) dry() error {
 				return o.fail(err)
 			}
 		}
-		for _, out := range o.outputs {
-			if err := out.Flush(); err != nil {
-				return err
-			}
-		}
 	}
-	return nil
+	return t.flush()
 }
 
 // nextTimer is the earliest processing-time timer of the chain.
