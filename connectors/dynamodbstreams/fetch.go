@@ -33,10 +33,9 @@ type fetcher[T any] struct {
 	pos      position
 	iterator string
 	// untimed says that the server does not start by time: read from the oldest record, Poll passes over what is too old.
-	untimed bool
-	opened  bool // a read has succeeded
-	// skipped and reopened are for the next page: a loss was accepted; reading went on with the oldest record.
-	skipped, reopened bool
+	untimed  bool
+	opened   bool // a read has succeeded
+	reopened bool // the next page is from the oldest record on
 
 	last    time.Time // start of the last read
 	trouble trouble
@@ -85,13 +84,13 @@ func (f *fetcher[T]) settle(out *dynamodbstreams.GetRecordsOutput, err error) (e
 	f.trouble.clear()
 	f.opened = true
 	f.iterator = value(out.NextShardIterator)
-	p := &page{records: out.Records, last: f.iterator == "", slot: true, skipped: f.skipped, reopened: f.reopened}
+	p := &page{records: out.Records, last: f.iterator == "", slot: true, reopened: f.reopened}
 	if len(p.records) == 0 && !p.last {
 		<-f.r.slots
 		f.empty()
 		return false, nil
 	}
-	f.skipped, f.reopened, f.marked, f.quiet, f.empties = false, false, false, time.Time{}, 0
+	f.reopened, f.marked, f.quiet, f.empties = false, false, time.Time{}, 0
 	for i := len(p.records) - 1; i >= 0; i-- {
 		if d := p.records[i].Dynamodb; d != nil && value(d.SequenceNumber) != "" {
 			f.pos.After, f.pos.Reopen = *d.SequenceNumber, false
@@ -266,7 +265,6 @@ func (f *fetcher[T]) missing(what fault, cause error) (end bool, fail error) {
 		if err := f.r.accept(loss); err != nil {
 			return false, err
 		}
-		f.skipped = true
 		f.pos.SinceMS = now
 		if what == gone {
 			v = finish

@@ -229,14 +229,12 @@ func (l *lineage) giveUp() {
 	l.lost = nil
 }
 
-// forget drops shards that were read and have not been listed for long.
+// forget drops shards that were read and have not been listed for long. Their children are ready or further, and stay so in a
+// checkpoint.
 func (l *lineage) forget(nowMS int64) {
 	for id, s := range l.shards {
 		if s.phase < drained || nowMS-s.listedMS <= rememberFor.Milliseconds() {
 			continue
-		}
-		if slices.ContainsFunc(s.children, func(c *shard) bool { return c.phase == waiting }) {
-			continue // after a restore, the child would not know that its parent was read
 		}
 		l.counts[s.phase]--
 		delete(l.shards, id)

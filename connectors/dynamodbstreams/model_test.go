@@ -45,9 +45,10 @@ type model struct {
 	lose      func(call string) bool // the answer is lost after the call was done
 	onListing func(page int)
 
-	calls map[string]int
-	reads map[string][]time.Time
-	lists []time.Time
+	trimmedAt time.Time
+	calls     map[string]int
+	reads     map[string][]time.Time
+	lists     []time.Time
 }
 
 type modelShard struct {
@@ -55,6 +56,7 @@ type modelShard struct {
 	created    time.Time
 	closed     time.Time
 	lo, hi     uint64
+	place      uint32 // in a listing
 	records    []types.Record
 	trimmed    int // records gone
 }
@@ -68,8 +70,16 @@ func newModel() *model {
 func (st *model) open(parent string, lo, hi uint64) *modelShard {
 	st.serial++
 	s := &modelShard{id: fmt.Sprintf("shardId-%020d-%08x", time.Now().UnixMilli(), st.serial*2654435761%(1<<32)), parent: parent, created: time.Now(), lo: lo, hi: hi}
+	s.place = placeOf(s.id)
 	st.shards = append(st.shards, s)
 	return s
+}
+
+// placeOf is where a shard stands in a listing: anywhere.
+func placeOf(id string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(id))
+	return h.Sum32()
 }
 
 // put writes the next version of each key.
@@ -162,6 +172,10 @@ func (st *model) openShards() (n int) {
 
 // trim applies the retention; shards that are empty and closed for longer vanish.
 func (st *model) trim() {
+	if time.Since(st.trimmedAt) < time.Second {
+		return
+	}
+	st.trimmedAt = time.Now()
 	limit := time.Now().Add(-cmp.Or(st.keepFor, retention))
 	for _, s := range st.shards {
 		for s.trimmed < len(s.records) && s.records[s.trimmed].Dynamodb.ApproximateCreationDateTime.Before(limit) {
@@ -228,14 +242,9 @@ func (st *model) DescribeStream(ctx context.Context, in *dynamodbstreams.Describ
 		}
 		out = append(out, s)
 	}
-	scramble := func(id string) uint32 {
-		h := fnv.New32a()
-		h.Write([]byte(id))
-		return h.Sum32()
-	}
-	slices.SortFunc(out, func(a, b *modelShard) int { return cmp.Compare(scramble(a.id), scramble(b.id)) })
+	slices.SortFunc(out, func(a, b *modelShard) int { return cmp.Compare(a.place, b.place) })
 	if from := value(in.ExclusiveStartShardId); from != "" {
-		out = slices.DeleteFunc(out, func(s *modelShard) bool { return scramble(s.id) <= scramble(from) })
+		out = slices.DeleteFunc(out, func(s *modelShard) bool { return s.place <= placeOf(from) })
 	}
 	d := &types.StreamDescription{StreamStatus: types.StreamStatusEnabled}
 	if size := cmp.Or(st.pageSize, 100); len(out) > size {

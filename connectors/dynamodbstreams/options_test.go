@@ -7,11 +7,14 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/millrace-io/millrace/connectors"
 )
@@ -88,6 +91,52 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: verdict %d, want %d", c.name, got, c.want)
 		}
 	}
+}
+
+// What is promised moves with the records; a start by time promises nothing older.
+func TestSinceAfter(t *testing.T) {
+	for _, c := range []struct {
+		p         position
+		createdMS int64
+		want      int64
+	}{
+		{position{SinceMS: 50}, 70, 70},
+		{position{SinceMS: 50}, 30, 30}, // older than the job: from here on all is promised, also what is as old
+		{position{SinceMS: 50, FromMS: 40}, 30, 40},
+		{position{SinceMS: 50}, connectors.NoTimestamp, 50},
+	} {
+		if got := c.p.sinceAfter(c.createdMS); got != c.want {
+			t.Errorf("%+v after a record of %d: since %d, want %d", c.p, c.createdMS, got, c.want)
+		}
+	}
+}
+
+// A page from the oldest record on may begin with records that were emitted before; any other page must not.
+func TestReopenedPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newModel()
+		st.some(5, 2)
+		records := st.shards[0].records
+		for _, reopened := range []bool{true, false} {
+			r, err := newReader(connectors.Context{UID: "source", Logger: zap.NewNop(), Metrics: prometheus.NewRegistry(), Now: time.Now},
+				Options[row]{Client: st, StreamARN: modelARN, Decode: decodeRow}.withDefaults())
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := &heldShard{id: "shard", pos: position{ARN: modelARN, After: *records[2].Dynamodb.SequenceNumber}, taken: make(chan struct{}, 1)}
+			var out discard
+			_, err = r.emit(&out, h, &page{records: records, reopened: reopened}, 100)
+			if reopened && (err != nil || out.n != 2 || h.pos.Reopen || h.pos.After != *records[4].Dynamodb.SequenceNumber) {
+				t.Errorf("reopened: %d records, position %+v, error %v, want the last 2", out.n, h.pos, err)
+			}
+			if !reopened && (err == nil || !strings.Contains(err.Error(), "breaks the protocol") || out.n != 0) {
+				t.Errorf("not reopened: %d records, error %v, want a breach of the protocol", out.n, err)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
 
 func TestFaultOf(t *testing.T) {

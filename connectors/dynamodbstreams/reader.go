@@ -57,9 +57,8 @@ type page struct {
 	next    int  // first record not emitted
 	last    bool // the shard ends behind it
 	slot    bool // it holds one of reader.slots
-
-	skipped  bool // a loss before it was accepted
-	reopened bool // it is from the oldest record on, not from after the one before
+	// reopened says that it is from the oldest record on: it may begin with records that were passed.
+	reopened bool
 }
 
 func newReader[T any](c connectors.Context, o Options[T]) (*reader[T], error) {
@@ -158,13 +157,9 @@ func (r *reader[T]) ping() {
 
 // emit emits up to n records of the shard's page, and gives the page back when it is through.
 func (r *reader[T]) emit(out connectors.Output[T], h *heldShard, p *page, n int) (used int, err error) {
-	if p.skipped {
-		h.pos.SinceMS = r.c.Now().UnixMilli()
-	}
 	if p.reopened {
-		h.pos.Reopen = h.pos.After != ""
+		p.reopened, h.pos.Reopen = false, h.pos.After != ""
 	}
-	p.skipped, p.reopened = false, false
 	for ; p.next < len(p.records) && used < n; p.next++ {
 		passed, err := r.emitOne(out, h, &p.records[p.next])
 		if err != nil {
