@@ -87,8 +87,9 @@ func TrimHorizon() Start { return Start{} }
 // second may be older than the start.
 func Latest() Start { return Start{latest: true} }
 
-// AtTimestamp starts with the changes made at t or later, with the precision of the service's record times. A time older than
-// 24 hours is the same as TrimHorizon.
+// AtTimestamp starts with the changes made at t or later. The service rounds the times of records down to the second, and so is t: no
+// change made since t is left out, and a few of that very second may be older. A time older than 24 hours is the same as TrimHorizon; one
+// in the future is waited for.
 func AtTimestamp(t time.Time) Start { return Start{timed: true, atMS: t.UnixMilli()} }
 
 // fromMS is the time before which records are not wanted, for a job that starts now; 0 for none.
@@ -97,7 +98,7 @@ func (s Start) fromMS(now time.Time) int64 {
 	case s.latest:
 		return now.Truncate(time.Second).UnixMilli()
 	case s.timed:
-		return s.atMS
+		return s.atMS - s.atMS%1000
 	}
 	return 0
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/millrace-io/millrace/connectors/connectortest"
@@ -538,5 +539,37 @@ func TestS18_TrimmedPositionOfAQuietShard(t *testing.T) {
 			t.Fatal(err)
 		}
 		loses(t, j)
+	})
+}
+
+// The times of records are whole seconds: a change made after the start, in the same second, must not be taken for an older one.
+func TestStartAtTimestamp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newModel()
+		st.some(10, 3)
+		pass(5*time.Second + 700*time.Millisecond)
+		from := time.Now()
+		pass(200 * time.Millisecond)
+		st.some(10, 3)
+		st.rollOver()
+		pass(time.Hour)
+		st.some(10, 3)
+		j := connectortest.NewJob(st.source(func(o *Options[row]) { o.Start = AtTimestamp(from) }), opts{})
+		defer j.Crash()
+		start(t, j)
+		complete(t, st, j, 10)
+	})
+	// A start in the future is waited for.
+	synctest.Test(t, func(t *testing.T) {
+		st := newModel()
+		st.some(10, 3)
+		j := connectortest.NewJob(st.source(func(o *Options[row]) { o.Start = AtTimestamp(time.Now().Add(time.Minute)) }), opts{})
+		defer j.Crash()
+		start(t, j)
+		runFor(t, j, 59*time.Second)
+		st.some(10, 3)
+		runFor(t, j, 30*time.Second)
+		st.some(10, 3)
+		complete(t, st, j, 20)
 	})
 }
