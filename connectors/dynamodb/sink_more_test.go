@@ -394,6 +394,9 @@ func TestOutside(t *testing.T) {
 	for _, version := range []string{"", "v"} {
 		name := fmt.Sprintf("sink-%d-%s", time.Now().UnixNano(), version)
 		createTable(t, client, name)
+		t.Cleanup(func() {
+			client.DeleteTable(context.Background(), &awsdynamodb.DeleteTableInput{TableName: &name}) //nolint:errcheck // only tidies up
+		})
 		var letters []connectors.DeadLetter
 		w, err := dynamodb.NewSink(dynamodb.Options[record]{Client: client, Table: name, Key: []string{"id"}, Version: version}).NewWriter(
 			writerContext(t, func(d connectors.DeadLetter) error { letters = append(letters, d); return nil }))

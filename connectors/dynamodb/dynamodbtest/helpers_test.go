@@ -1,6 +1,7 @@
 package dynamodbtest_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -130,6 +131,12 @@ func (x target) table(t *testing.T, change ...func(*dynamodb.CreateTableInput)) 
 	}
 	if _, err := x.client.CreateTable(t.Context(), in); err != nil {
 		t.Fatal(err)
+	}
+	if x.fake == nil {
+		t.Cleanup(func() {
+			// The test may have deleted it; what matters is that a server outside does not fill up with tables.
+			x.client.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: &name}) //nolint:errcheck // see above
+		})
 	}
 	return name
 }
