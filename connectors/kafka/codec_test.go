@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/millrace-io/millrace/connectors"
 )
 
 func TestCommittableRoundTrip(t *testing.T) {
@@ -97,6 +99,14 @@ func TestTransactionalIDs(t *testing.T) {
 		subtask, slot, ok := parseTransactionalID(c.prefix, c.id)
 		if ok != c.ok || ok && (subtask != c.subtask || slot != c.slot) {
 			t.Errorf("prefix %q, id %q: %d %d %v, want %+v", c.prefix, c.id, subtask, slot, ok, c)
+		}
+	}
+}
+
+func TestAppendCoordinatesIsString(t *testing.T) {
+	for _, c := range []connectors.Coordinates{{}, {UID: "u", Split: "s-1", Offset: -5}, {UID: "u", Split: "shard", Offset: 7, Sequence: "0099"}} {
+		if got := string(appendCoordinates([]byte("x"), c)); got != "x"+c.String() {
+			t.Errorf("%q, want x%s", got, c)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ type pending[T any] struct {
 	at      connectors.Coordinates
 	p       *producer[T]
 	buf     []byte // holds key and value
+	id      []byte // holds the value of the DedupeHeader
 	headers [1]kgo.RecordHeader
 	promise func(*kgo.Record, error) // made once, not once a record
 	err     error                    // why it was refused
@@ -91,13 +93,12 @@ func (p *producer[T]) record(cl *kgo.Client, v T, m connectors.Meta) (*pending[T
 		r.rec.Headers = p.o.Headers(v)
 	}
 	if p.o.Delivery == AtLeastOnce {
-		id := ""
 		if p.o.DedupeID != nil {
-			id = p.o.DedupeID(v, m)
+			r.id = append(r.id[:0], p.o.DedupeID(v, m)...)
 		} else {
-			id = m.At.String()
+			r.id = appendCoordinates(r.id[:0], m.At)
 		}
-		h := kgo.RecordHeader{Key: DedupeHeader, Value: []byte(id)}
+		h := kgo.RecordHeader{Key: DedupeHeader, Value: r.id}
 		if r.rec.Headers == nil {
 			r.headers[0] = h
 			r.rec.Headers = r.headers[:]
@@ -109,6 +110,15 @@ func (p *producer[T]) record(cl *kgo.Client, v T, m connectors.Meta) (*pending[T
 		return nil, p.deadLetter(r, why)
 	}
 	return r, nil
+}
+
+// appendCoordinates is c.String() without an allocation.
+func appendCoordinates(b []byte, c connectors.Coordinates) []byte {
+	b = append(append(append(append(b, c.UID...), '/'), c.Split...), '@')
+	if c.Sequence != "" {
+		return append(b, c.Sequence...)
+	}
+	return strconv.AppendInt(b, c.Offset, 10)
 }
 
 // encode writes key and value into the buffer of r, one behind the other.

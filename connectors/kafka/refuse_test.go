@@ -421,6 +421,37 @@ func TestTransactionTimeoutAboveBrokerLimit(t *testing.T) {
 	})
 }
 
+// TestNewestCheckpointNeedsNoWitness is the rule about ids: those of the newest completed checkpoint are not used again before a newer one
+// has completed, so that its commit can be repeated without a look at the log, which here is gone.
+func TestNewestCheckpointNeedsNoWitness(t *testing.T) {
+	eachCluster(t, func(t *testing.T, c *cluster) {
+		topic := c.topic(1)
+		o := stringSink(c, topic, ExactlyOnce)
+		r := mustStart(t, o, 1, savedSink{})
+		saved := savedSink{}
+		for id := int64(1); id <= 8; id++ {
+			r.mustWrite("a")
+			saved = r.checkpoint(id)
+			r.mustWrite("never")
+			r.mustPrepare(id + 1) // does not complete
+			if id%2 == 0 {        // ... and the next attempt neither
+				r.crash()
+				r = mustStart(t, o, 1, saved)
+				r.mustWrite("never")
+				r.mustPrepare(id + 1)
+			}
+			r.crash()
+			end := must(c.adm.ListEndOffsets(c.ctx(), topic))
+			del := kadm.Offsets{}
+			del.Add(kadm.Offset{Topic: topic, Partition: 0, At: end[topic][0].Offset})
+			if _, err := c.adm.DeleteRecords(c.ctx(), del); err != nil {
+				t.Fatal(err)
+			}
+			r = mustStart(t, o, 1, saved)
+		}
+	})
+}
+
 func TestUndecidedPolicy(t *testing.T) {
 	eachCluster(t, func(t *testing.T, c *cluster) {
 		topic := c.topic(1)

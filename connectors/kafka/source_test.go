@@ -265,6 +265,9 @@ func TestReadFromStartAndRestoreInMidBatch(t *testing.T) {
 		if got := saved.offset(t, split); got != int64(n) {
 			t.Fatalf("position after %d records is %d", n, got)
 		}
+		if p := must(decodePosition(saved.splits[0].Position)); p.epoch < 0 || p.topicID == [16]byte{} {
+			t.Fatalf("position %+v has no leader epoch or topic id", p)
+		}
 		if r.stamps[0] != 1_700_000_000_000 {
 			t.Fatalf("timestamp is %d, want the record's", r.stamps[0])
 		}
