@@ -22,7 +22,7 @@ func (w *writer[T]) send(b *batch[T]) {
 	ctx, cancel := context.WithTimeout(w.ctx, w.o.CallTimeout)
 	defer cancel()
 	w.m.sent.Add(float64(len(b.ops)))
-	a := answer[T]{counted: -1}
+	var a answer[T]
 	var err error
 	if w.o.Version != "" {
 		a, err = w.putItem(ctx, b.ops[0])

@@ -158,8 +158,6 @@ func withView(view types.StreamViewType) func(*dynamodb.CreateTableInput) {
 	return func(in *dynamodb.CreateTableInput) { in.StreamSpecification.StreamViewType = view }
 }
 
-func withoutStream(in *dynamodb.CreateTableInput) { in.StreamSpecification = nil }
-
 func (x target) put(t *testing.T, table string, i item) {
 	t.Helper()
 	if _, err := x.client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &table, Item: i}); err != nil {
