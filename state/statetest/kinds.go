@@ -313,3 +313,28 @@ func testTimersRestore(t *testing.T, newBackend func(t *testing.T) state.Backend
 		t.Fatalf("only %d timers, the test is void", len(want))
 	}
 }
+
+// testBlindWrites writes and removes, without a read, what was written back and evicted long ago: the old value must not come back.
+func testBlindWrites(t *testing.T, newBackend func(t *testing.T) state.Backend) {
+	o := start(t, declare(nil), newBackend(t), 0, 1)
+	crowd := func() {
+		for i := range 1500 {
+			must(t, o.at(fmt.Sprint("crowd", i)).value.Set(1))
+			must(t, o.table.Put("x", 1))
+		}
+	}
+	o.at("k")
+	must(t, o.value.Set(1))
+	must(t, o.table.Put("old", 1))
+	must(t, o.table.Put("kept", 1))
+	must(t, o.list.Append("old"))
+	crowd()
+	o.at("k")
+	must(t, o.value.Set(2))
+	must(t, o.value.Clear())
+	must(t, o.table.Put("old", 2))
+	must(t, o.table.Remove("old"))
+	must(t, o.list.Append("new"))
+	crowd()
+	equal(t, "state", contents(t, o, []string{"k"}), map[string]string{"k": "list=[old new] table=[kept:1]"})
+}

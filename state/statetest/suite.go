@@ -30,6 +30,8 @@ func Run(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		{"TTLElements", testTTLElements},
 		{"TTLInSnapshots", testTTLInSnapshots},
 		{"TTLSweep", testTTLSweep},
+		{"TTLRenewalIsNotInTheImage", testTTLRenewal},
+		{"BlindWrites", testBlindWrites},
 		{"TTLVectors", testTTLVectors},
 		{"Timers", testTimers},
 		{"TimersRestore", testTimersRestore},

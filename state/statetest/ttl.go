@@ -136,3 +136,31 @@ func testTTLSweep(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		t.Fatalf("%d of %d expired values were never removed", left, len(old))
 	}
 }
+
+// testTTLRenewal reads, which renews the expiry, between the barrier and the upload: the image must keep the old one.
+func testTTLRenewal(t *testing.T, newBackend func(t *testing.T) state.Backend) {
+	c := newClock()
+	o := start(t, declare(c.Now, state.TTL(time.Second), state.TTLOnRead()), newBackend(t), 0, 1)
+	keys := names(20)
+	fill(t, o, keys)
+	want := c.now.UnixMilli() + 1000
+	image := get[state.Snapshot](t)(o.Snapshot())
+	c.advance(500 * time.Millisecond)
+	contents(t, o, keys)
+	var files Files
+	handles := get[[]state.File](t)(image.Write(context.Background(), &files))
+	image.Release()
+	raw, _ := files.Bytes(handles[0].Name)
+	n := 0
+	_, err := state.ReadFile(bytesReader(raw), func(e state.Entry) error {
+		if e.ExpiresMS != 0 {
+			equal(t, "expiry in the image", e.ExpiresMS, want)
+			n++
+		}
+		return nil
+	})
+	must(t, err)
+	if n == 0 {
+		t.Fatal("no entry of the image expires")
+	}
+}
