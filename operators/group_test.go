@@ -37,6 +37,7 @@ func (g *group[In, Out]) restore(parallelism int) {
 	var from []*operatortest.Snapshot
 	for _, h := range g.subtasks {
 		from = append(from, h.Snapshot())
+		h.Close()
 	}
 	g.start(parallelism, from)
 }

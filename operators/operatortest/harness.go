@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strconv"
 	"time"
 
 	"github.com/millrace-io/millrace/connectors"
@@ -56,6 +57,10 @@ type Options struct {
 	// Logger is the operator's. Default: none is written.
 	Logger *zap.Logger
 
+	// Attempt names this run of the operator for backends that keep files of their own; harnesses that share such a backend need different
+	// ones. Default "1" for a new step, and one more than the attempt of From for a restored one.
+	Attempt string
+
 	// From are the snapshots of all subtasks of the step that is restored, at whatever parallelism they were taken. Default: a new step.
 	From []*Snapshot
 	// Drop names states in From that the operator no longer declares.
@@ -78,7 +83,19 @@ func (o Options) withDefaults() Options {
 	if o.State == nil {
 		o.State = memstate.New()
 	}
+	if o.Attempt == "" {
+		o.Attempt = strconv.Itoa(o.generation())
+	}
 	return o
+}
+
+// generation is one more than the number of restores that the state has behind it.
+func (o Options) generation() int {
+	n := 0
+	for _, s := range o.From {
+		n = max(n, s.generation)
+	}
+	return n + 1
 }
 
 // Validate reports every fault.
@@ -110,6 +127,7 @@ type Harness[In, Out any] struct {
 	barriers int64
 	inputMS  int64 // highest watermark of the input
 	ended    bool
+	closed   bool
 	out      []Element[Out]
 	side     map[string][]sideElement
 }
@@ -146,13 +164,13 @@ func New[In, Out any](t TB, stage operators.Stage[In, Out], o Options) *Harness[
 		ctx: &operators.Context{TimestampMS: connectors.NoTimestamp, Split: -1}, files: &files{from: o.From}}
 	h.task = operators.NewTask(operators.TaskConfig{
 		UID: o.UID, Name: o.UID, Subtask: o.Subtask, Parallelism: o.Parallelism, MaxParallelism: o.MaxParallelism,
-		Context: h.ctx, Now: func() time.Time { return time.UnixMilli(h.nowMS) }, Logger: o.Logger, Attempt: "test",
+		Context: h.ctx, Now: func() time.Time { return time.UnixMilli(h.nowMS) }, Logger: o.Logger, Attempt: o.Attempt,
 		Side: h.sides(checked.SideTypes()), EmitWatermark: h.emitWatermark, EmitIdle: h.emitIdle,
 	})
 	if h.push, err = stage(h.task, h.emit); err != nil {
 		t.Fatalf("build the operator: %v", err)
 	}
-	t.Cleanup(h.close)
+	t.Cleanup(h.Close)
 	if err := h.restore(); err != nil {
 		t.Fatalf("restore: %v", err)
 	}
@@ -319,7 +337,12 @@ func (h *Harness[In, Out]) must(what string, err error) {
 	}
 }
 
-func (h *Harness[In, Out]) close() {
+// Close ends the operator before the end of the test. Its snapshots stay usable.
+func (h *Harness[In, Out]) Close() {
+	if h.closed {
+		return
+	}
+	h.closed = true
 	for _, f := range h.task.Hooks().Close {
 		h.must("close", f())
 	}

@@ -16,8 +16,10 @@ import (
 type Snapshot struct {
 	files  *files
 	groups state.GroupRange
-	keyed  []state.File
-	raw    [][]byte
+	// generation is the number of attempts up to the one that took it.
+	generation int
+	keyed      []state.File
+	raw        [][]byte
 	// WatermarkMS is the operator's watermark at the barrier, Unix ms, or operators.NoWatermark.
 	WatermarkMS int64
 	// Committables are what the operator prepared to be committed when the checkpoint completes.
@@ -41,7 +43,7 @@ func (h *Harness[In, Out]) Snapshot() *Snapshot {
 	for _, f := range hooks.Barrier {
 		h.must("barrier", f(ctx, h.barriers))
 	}
-	s := &Snapshot{files: h.files, groups: h.groups()}
+	s := &Snapshot{files: h.files, groups: h.groups(), generation: h.o.generation()}
 	var err error
 	if hooks.Committables != nil {
 		s.Committables, err = hooks.Committables(ctx, h.barriers)
@@ -70,7 +72,7 @@ func (h *Harness[In, Out]) groups() state.GroupRange {
 func (h *Harness[In, Out]) restore() error {
 	ctx, hooks := h.t.Context(), h.task.Hooks()
 	if hooks.State != nil {
-		if err := hooks.State.Open(h.o.State, state.OpenOptions{UID: h.o.UID, Subtask: h.o.Subtask, Attempt: "test", Groups: h.groups()}); err != nil {
+		if err := hooks.State.Open(h.o.State, state.OpenOptions{UID: h.o.UID, Subtask: h.o.Subtask, Attempt: h.o.Attempt, Groups: h.groups()}); err != nil {
 			return err
 		}
 	}
