@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,11 +18,14 @@ var errKilled = errors.New("killed")
 
 // process is one life of the job: it dies at the n-th of its steps, counted from 1; 0 means never.
 type process struct {
+	mu           sync.Mutex // files are stored side by side
 	steps, dieAt int
 	trace        []string
 }
 
 func (p *process) step(name string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.steps++
 	p.trace = append(p.trace, name)
 	if p.dieAt > 0 && p.steps >= p.dieAt {
@@ -275,8 +279,8 @@ func TestF1CrashAtEveryStep(t *testing.T) {
 func TestF1RandomCrashes(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
 	stores(t, func(t *testing.T, store func(t *testing.T) objects) {
+		rng := rand.New(rand.NewPCG(seed, 1))
 		j := &job{t: t, store: store(t), format: Format(rng.IntN(2)), input: ordersOf(400), every: 37, trace: map[string]bool{}}
 		for range 25 {
 			if j.live(1 + rng.IntN(60)) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -124,6 +125,9 @@ func transient(err error) bool {
 		return true
 	case 0, http.StatusOK:
 		// Without a status the request never left, or its answer never came. With 200 the body held an error, or ended early.
+		if _, local := errors.AsType[*fs.PathError](err); local {
+			return false // the spool, not the server
+		}
 		var api smithy.APIError
 		if errors.As(err, &api) {
 			switch api.ErrorCode() {
