@@ -17,9 +17,10 @@ type Snapshot struct {
 	files  *files
 	groups state.GroupRange
 	// generation is the number of attempts up to the one that took it.
-	generation int
-	keyed      []state.File
-	raw        [][]byte
+	generation     int
+	maxParallelism int
+	keyed          []state.File
+	raw            [][]byte
 	// WatermarkMS is the operator's watermark at the barrier, Unix ms, or operators.NoWatermark.
 	WatermarkMS int64
 	// Committables are what the operator prepared to be committed when the checkpoint completes.
@@ -43,7 +44,7 @@ func (h *Harness[In, Out]) Snapshot() *Snapshot {
 	for _, f := range hooks.Barrier {
 		h.must("barrier", f(ctx, h.barriers))
 	}
-	s := &Snapshot{files: h.files, groups: h.groups(), generation: h.o.generation()}
+	s := &Snapshot{files: h.files, groups: h.groups(), generation: h.o.generation(), maxParallelism: h.o.MaxParallelism}
 	var err error
 	if hooks.Committables != nil {
 		s.Committables, err = hooks.Committables(ctx, h.barriers)
@@ -83,6 +84,9 @@ func (h *Harness[In, Out]) restore() error {
 	var raw [][]byte
 	watermark, blobs := operators.EndOfTime, 0
 	for i, s := range h.o.From {
+		if s.maxParallelism != h.o.MaxParallelism {
+			return fmt.Errorf("operatortest: the snapshot was taken with max parallelism %d, the harness has %d; it is fixed for the life of a state", s.maxParallelism, h.o.MaxParallelism)
+		}
 		watermark = min(watermark, s.WatermarkMS)
 		for _, f := range s.keyed {
 			f.Groups = state.GroupRange{Start: max(f.Groups.Start, s.groups.Start), End: min(f.Groups.End, s.groups.End)}
