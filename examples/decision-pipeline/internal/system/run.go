@@ -84,6 +84,10 @@ func newLogger(w io.Writer) *zap.Logger {
 // Run runs the whole system: until the load is done, or ctx ends, and then the audit. The error says why there is no report, or why the
 // report is not the whole truth.
 func Run(ctx context.Context, c Config, stderr io.Writer) (Report, error) {
+	// Progress, log and child processes write at the same time. A file takes that, and a child can have it without a copy.
+	if _, ok := stderr.(*os.File); !ok {
+		stderr = zapcore.Lock(zapcore.AddSync(stderr))
+	}
 	s := &system{c: c, started: time.Now(), stderr: stderr, log: newLogger(stderr), metrics: prometheus.NewRegistry()}
 	defer s.close()
 	// What is set up must outlive the interrupt that ends the load.
