@@ -1,9 +1,9 @@
 package dynamodb
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/millrace-io/millrace/connectors"
 )
 
 // metrics of one writer. Its series outlive the writer: a restarted task goes on with them.
@@ -24,10 +24,10 @@ type metrics struct {
 
 func newMetrics(r prometheus.Registerer) metrics {
 	gauge := func(name, help string) prometheus.Gauge {
-		return register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_dynamodb_sink_" + name, Help: help}))
+		return connectors.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_dynamodb_sink_" + name, Help: help}))
 	}
 	counter := func(name, help string) prometheus.Counter {
-		return register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_dynamodb_sink_" + name, Help: help}))
+		return connectors.Register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_dynamodb_sink_" + name, Help: help}))
 	}
 	return metrics{
 		calls:       gauge("calls_in_flight", "Calls that run now."),
@@ -41,17 +41,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 		unprocessed: counter("items_unprocessed_total", "Items that the service sent back unprocessed; over items sent it is the unprocessed share."),
 		units:       counter("write_units_total", "Write units that the service counted."),
 		failures:    counter("call_failures_total", "Calls without a usable answer, repeated."),
-		throttles: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_dynamodb_sink_throttles_total",
+		throttles: connectors.Register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_dynamodb_sink_throttles_total",
 			Help: "Throttled calls by the service's reason."}, []string{"reason"})),
 	}
-}
-
-// register adds a collector, or returns the one of an earlier attempt of the same task.
-func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
-	if are, ok := errors.AsType[prometheus.AlreadyRegisteredError](r.Register(c)); ok {
-		if old, ok := are.ExistingCollector.(C); ok {
-			return old
-		}
-	}
-	return c
 }

@@ -52,16 +52,13 @@ type enumerator struct {
 }
 
 func newEnumerator(c connectors.Context, o streamOptions, restored []byte) (*enumerator, error) {
-	m, err := newMetrics(c.Metrics, true)
-	if err != nil {
-		return nil, err
-	}
-	e := &enumerator{c: c, o: o, metrics: m}
+	e := &enumerator{c: c, o: o, metrics: newMetrics(c.Metrics, true)}
 	if restored == nil {
 		now := c.Now()
 		e.l = newLineage(o.arn, now.UnixMilli(), o.start.fromMS(now), o.discovery)
 		return e, nil
 	}
+	var err error
 	if e.l, err = decodeLineage(restored, o.discovery); err != nil {
 		return nil, err
 	}

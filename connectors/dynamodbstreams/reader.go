@@ -62,13 +62,9 @@ type page struct {
 }
 
 func newReader[T any](c connectors.Context, o Options[T]) (*reader[T], error) {
-	m, err := newMetrics(c.Metrics, false)
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &reader[T]{
-		c: c, o: o, metrics: m, ctx: ctx, cancel: cancel,
+		c: c, o: o, metrics: newMetrics(c.Metrics, false), ctx: ctx, cancel: cancel,
 		wake: make(chan struct{}, 1), slots: make(chan struct{}, o.PageBuffer), shards: map[string]*heldShard{},
 	}, nil
 }

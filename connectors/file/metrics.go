@@ -1,24 +1,13 @@
 package file
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/millrace-io/millrace/connectors"
 )
 
-// register registers c, or returns what an earlier attempt in the same process has registered.
-func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
-	err := r.Register(c)
-	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if existing, ok := already.ExistingCollector.(C); ok {
-			return existing
-		}
-	}
-	return c
-}
-
 func newTotal(r prometheus.Registerer, name, help string) prometheus.Counter {
-	return register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_file_" + name, Help: help}))
+	return connectors.Register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_file_" + name, Help: help}))
 }
 
 // writerMetrics of one sink subtask.
@@ -29,7 +18,7 @@ type writerMetrics struct {
 
 func newWriterMetrics(r prometheus.Registerer) writerMetrics {
 	gauge := func(name, help string) prometheus.Gauge {
-		return register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_file_sink_" + name, Help: help}))
+		return connectors.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_file_sink_" + name, Help: help}))
 	}
 	return writerMetrics{
 		files:    newTotal(r, "sink_staged_files_total", "Files stored durably, whether or not their checkpoint has completed."),

@@ -1,26 +1,15 @@
 package kafka
 
 import (
-	"errors"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/millrace-io/millrace/connectors"
 )
 
-// register adds a collector, or returns the one of an earlier attempt of the same task: a task is started again in the same process,
-// and its series go on.
-func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
-	err := r.Register(c)
-	if are, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if old, ok := are.ExistingCollector.(C); ok {
-			return old
-		}
-	}
-	return c
-}
-
 func counter(r prometheus.Registerer, name, help string) prometheus.Counter {
-	return register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help}))
+	return connectors.Register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help}))
 }
 
 type sourceMetrics struct {
@@ -33,7 +22,7 @@ func newSourceMetrics(r prometheus.Registerer) sourceMetrics {
 		records:  counter(r, "millrace_kafka_source_records_total", "Records emitted."),
 		poison:   counter(r, "millrace_kafka_source_poison_total", "Records that could not be decoded and became dead letters."),
 		dataLoss: counter(r, "millrace_kafka_source_data_loss_total", "Times that reading went on behind lost records."),
-		lag: register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		lag: connectors.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "millrace_kafka_source_lag_records", Help: "Offsets between the position of a split and the end of its partition."}, []string{"split"})),
 	}
 }
@@ -57,7 +46,7 @@ type remaining struct {
 }
 
 func newRemaining(r prometheus.Registerer, f func() (float64, bool)) *remaining {
-	g := register(r, &remaining{desc: prometheus.NewDesc("millrace_kafka_sink_transaction_remaining_seconds",
+	g := connectors.Register(r, &remaining{desc: prometheus.NewDesc("millrace_kafka_sink_transaction_remaining_seconds",
 		"Seconds until the broker aborts the oldest uncommitted transaction of this subtask; absent when there is none.", nil, nil)})
 	g.f.Store(&f)
 	return g

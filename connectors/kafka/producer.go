@@ -29,11 +29,10 @@ type pending[T any] struct {
 
 // producer is what both kinds of writer share: encoding, limits, and the outcome of records.
 type producer[T any] struct {
-	o       SinkOptions[T]
-	c       connectors.WriterContext
-	m       sinkMetrics
-	limits  limitTable
-	bounded []kgo.Opt
+	o      SinkOptions[T]
+	c      connectors.WriterContext
+	m      sinkMetrics
+	limits limitTable
 
 	// attention is set when the task's goroutine has something to settle: it is all that a Write costs normally.
 	attention atomic.Bool

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/millrace-io/millrace/connectors"
 	"github.com/millrace-io/millrace/internal/crash"
+	"github.com/millrace-io/millrace/serde"
 )
 
 // reader emits the records of its splits. All its fields belong to the task's goroutine; the fetcher's goroutine hands batches over.
@@ -180,6 +182,10 @@ func (r *reader[T]) emitRecord(out connectors.Output[T], sp *split, rec *kgo.Rec
 	if err == nil {
 		r.m.records.Inc()
 		return out.Emit(v, ts, at)
+	}
+	if errors.Is(err, serde.ErrUnavailable) {
+		// The registry is to blame, not the record: the job starts again with back-off and reads the record once more.
+		return fmt.Errorf("kafka: record %s cannot be decoded for now: %w", at, err)
 	}
 	if r.o.OnPoison == FailOnPoison {
 		return fmt.Errorf("kafka: record %s cannot be decoded: %w; set SourceOptions.OnPoison to DeadLetterPoison to put such records aside", at, err)

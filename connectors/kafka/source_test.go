@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace-io/millrace/connectors"
+	"github.com/millrace-io/millrace/serde"
 )
 
 // sourceRun plays the runtime for one attempt of a source: it discovers, gives splits out round robin and polls.
@@ -642,6 +643,39 @@ func TestP11PoisonAndNull(t *testing.T) {
 		r2.waitEmitted(1)
 		if len(r2.dead) != 0 {
 			t.Fatalf("dead letter came twice: %+v", r2.dead)
+		}
+	})
+}
+
+// TestP11RegistryDown: a record that cannot be decoded only because the registry does not answer is no poison: it fails the task, and is read
+// again by the next attempt.
+func TestP11RegistryDown(t *testing.T) {
+	eachCluster(t, func(t *testing.T, c *cluster) {
+		topic := c.topic(1)
+		c.produce(topic, 0, "a", "b")
+		o := stringSource(c, topic)
+		o.OnPoison = DeadLetterPoison
+		decode, down := o.Decode, true
+		o.Decode = func(r *kgo.Record) (string, error) {
+			if down && string(r.Value) == "b" {
+				return "", fmt.Errorf("schema 7: %w", serde.ErrUnavailable)
+			}
+			return decode(r)
+		}
+		r := startSource(t, o, 1, nil)
+		r.discover()
+		err := r.pollUntil(20*time.Second, func() bool { return len(r.emitted)+len(r.dead) > 1 })
+		if !errors.Is(err, serde.ErrUnavailable) || !strings.Contains(err.Error(), "src/"+topic+"-0@1") {
+			t.Fatalf("got %v", err)
+		}
+		saved := r.save()
+		r.close()
+		down = false
+		again := startSource(t, o, 1, saved)
+		again.waitEmitted(1)
+		again.want(topic + "-0@1=b")
+		if len(again.dead) != 0 {
+			t.Fatalf("dead letters %+v", again.dead)
 		}
 	})
 }

@@ -18,7 +18,6 @@ type Sink[T any] struct {
 	staged  map[string][]T
 	done    map[string]bool
 	visible []T
-	next    int
 	arrived chan struct{}
 }
 
