@@ -94,7 +94,7 @@ func ValidName(name string) error {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-' || r == '/')
 	}
 	if name == "." || !fs.ValidPath(name) {
-		return fmt.Errorf("checkpoint: %q is not the name of an object: want slash-separated parts without . and ..", name)
+		return fmt.Errorf("checkpoint: %q is not the name of an object: want slash-separated parts, none of them \".\" or \"..\"", name)
 	}
 	for _, r := range name {
 		if bad(r) {
