@@ -24,7 +24,6 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 	src.To("zero-sink", &memory.Sink[int64]{})
 	src.To("", memory.NewSink[int64]())
 	src.Map(func(v int64) chan int { return nil }).KeyBy(func(chan int) string { return "" }).Reduce("channels", func(a, _ chan int) chan int { return a })
-	type key struct{ F func() }
 	src.KeyBy(func(v int64) string { return "" }).Process("no-record", func(*operators.Keyed[string, int64, int64]) {})
 	src.KeyBy(func(v int64) string { return "" }).Process("states", func(b *operators.Keyed[string, int64, int64]) {
 		b.Value[int64]("same")
@@ -116,8 +115,8 @@ func TestPanicBehindTheExchange(t *testing.T) {
 	te := failing(t, func(s dataflow.Stream[int64]) {
 		s.KeyBy(func(v int64) int64 { return v % 2 }).Process("keyed", func(b *operators.Keyed[int64, int64, int64]) {
 			b.OnRecord(func(c *operators.Ctx[int64, int64], v int64) error {
-				var m map[int64]int64
-				m[v] = v // a nil map: a runtime error, not a value given to panic
+				few := make([]int64, 1)
+				few[v] = v // out of range: a runtime error, not a value given to panic
 				return nil
 			})
 		}).To("out", memory.NewSink[int64]())
