@@ -120,8 +120,11 @@ func (p *Policy) Run(ctx context.Context) error {
 	return context.Cause(work)
 }
 
-// Settle waits for the decisions that are still being watched.
-func (p *Policy) Settle() { p.watchers.Wait() }
+// Settle waits for the decisions that are still being watched, and ends the connections to the API.
+func (p *Policy) Settle() {
+	p.watchers.Wait()
+	p.client.http.CloseIdleConnections()
+}
 
 // pace hands the cases out at the rate. A case that could not begin in time begins late; none is left out.
 func (p *Policy) pace(ctx context.Context, cases chan<- int) {
