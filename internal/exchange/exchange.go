@@ -12,7 +12,7 @@ package exchange
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -133,8 +133,38 @@ func NewEdge[T any](q *Queue, channel int) *Edge[T] {
 // Attach gives the edge the receiver's context and function. It is called before anything is sent.
 func (e *Edge[T]) Attach(c *operators.Context, push func(T) error) { e.context, e.push = c, push }
 
-// take returns a free batch; it waits for one until done is closed, and adds the time waited to blocked.
-func (e *Edge[T]) take(ctx context.Context, blocked *atomic.Int64) (*batch[T], error) {
+// waited is the time that a writer has waited for credit, with the wait that goes on now: a task that is stuck shows.
+type waited struct {
+	mu    sync.Mutex
+	total time.Duration // of the waits that have ended
+	since time.Time     // begin of the wait that goes on; zero: none
+}
+
+func (w *waited) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.since = time.Now()
+}
+
+func (w *waited) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.total += time.Since(w.since)
+	w.since = time.Time{}
+}
+
+func (w *waited) nanos() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	total := w.total
+	if !w.since.IsZero() {
+		total += time.Since(w.since)
+	}
+	return int64(total)
+}
+
+// take returns a free batch; it waits for one until ctx ends, and counts the time waited in blocked.
+func (e *Edge[T]) take(ctx context.Context, blocked *waited) (*batch[T], error) {
 	select {
 	case b := <-e.free:
 		return b, nil
@@ -144,10 +174,10 @@ func (e *Edge[T]) take(ctx context.Context, blocked *atomic.Int64) (*batch[T], e
 		e.made++
 		return &batch[T]{values: make([]T, 0, e.size), ts: make([]int64, 0, e.size), hash: make([]uint64, 0, e.size), edge: e}, nil
 	}
-	start := time.Now()
+	blocked.begin()
+	defer blocked.end()
 	select {
 	case b := <-e.free:
-		blocked.Add(int64(time.Since(start)))
 		return b, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)

@@ -27,7 +27,7 @@ type Writer[T any] struct {
 	context *operators.Context
 	edges   []*Edge[T]
 	open    []*batch[T]
-	blocked atomic.Int64
+	blocked waited
 	records atomic.Int64
 	next    int
 }
@@ -127,7 +127,7 @@ func (w *Writer[T]) Control(c Control) error {
 }
 
 // BlockedNanos implements Output.
-func (w *Writer[T]) BlockedNanos() int64 { return w.blocked.Load() }
+func (w *Writer[T]) BlockedNanos() int64 { return w.blocked.nanos() }
 
 // Records implements Output.
 func (w *Writer[T]) Records() int64 { return w.records.Load() }

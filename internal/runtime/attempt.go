@@ -59,6 +59,9 @@ func (a *attempt) report(ev any) {
 // errFinished is the cause with which the tasks of an attempt that has succeeded are cancelled.
 var errFinished = errors.New("runtime: the job has finished")
 
+// errGoexit fails a task whose goroutine a user function has ended, which no recover can see: without it the job would wait for ever.
+var errGoexit = errors.New("a function of the step has called runtime.Goexit, as testing.T.Fatal and FailNow do; return an error instead")
+
 // run executes the attempt. It returns nil when the job has finished, and otherwise why the attempt ended; all its goroutines have
 // ended then.
 func (a *attempt) run() (err error) {
@@ -73,8 +76,9 @@ func (a *attempt) run() (err error) {
 		}
 		a.cancel(cause)
 		a.running.Wait()
-		if e := a.close(started); e != nil && err == nil {
-			err = e
+		if e := a.close(started); e != nil {
+			// No reason to start a finished job again, and a failed one has its cause.
+			a.cfg.Logger.Warn("closing an attempt failed", zap.String("job", a.plan.Name), zap.Error(e))
 		}
 		for r := range a.waiting {
 			r.done <- savepointResult{err: checkpoint.ErrJobFailed}
@@ -107,6 +111,12 @@ func (a *attempt) spawn(f func() error) {
 }
 
 func (a *attempt) runTask(t *task) {
+	returned := false
+	defer func() {
+		if !returned {
+			a.report(failedEvent{&TaskError{UID: t.chain.name, Subtask: t.subtask, Err: errGoexit}})
+		}
+	}()
 	err := t.run(func() error { return a.openState(a.ctx, t) })
 	if a.ctx.Err() == nil {
 		a.report(failedEvent{err})
@@ -114,6 +124,7 @@ func (a *attempt) runTask(t *task) {
 	if err := t.close(); err != nil {
 		a.cfg.Logger.Warn("closing a task failed", zap.String("task", t.id().String()), zap.Error(err))
 	}
+	returned = true
 }
 
 // build makes tasks, enumerators, committers and the coordinator.

@@ -39,9 +39,12 @@ func (a *attempt) wire() {
 	}
 }
 
+// pointwise reports whether subtask i of e.From sends to subtask i of e.To alone; on every other edge each sender reaches every receiver.
+func pointwise(e *Edge) bool { return e.Kind == Forward && e.From.Parallelism == e.To.Parallelism }
+
 // fanIn is the number of senders that each receiver of e hears.
 func fanIn(e *Edge) int {
-	if e.Kind == Forward && e.From.Parallelism == e.To.Parallelism {
+	if pointwise(e) {
 		return 1
 	}
 	return e.From.Parallelism
@@ -50,7 +53,7 @@ func fanIn(e *Edge) int {
 func (a *attempt) wireEdge(e *Edge, c *chain, base int) [][]any {
 	from := make([][]any, e.From.Parallelism)
 	for s := range from {
-		if fanIn(e) == 1 && e.Kind == Forward {
+		if pointwise(e) {
 			from[s] = []any{e.Types.newEdge(a.queues[c][s], base)}
 			continue
 		}
@@ -90,7 +93,7 @@ func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
 	for _, e := range c.nodes[0].Inputs {
 		for s := range a.edges[e] {
 			r := subtask
-			if fanIn(e) == 1 && e.Kind == Forward {
+			if pointwise(e) {
 				if s != subtask {
 					continue
 				}
@@ -185,7 +188,11 @@ func (a *attempt) openState(ctx context.Context, t *task) error {
 			continue
 		}
 		sub := from.Subtasks[t.subtask]
-		o.task.SetWatermark(sub.WatermarkMS)
+		if o.node.Source == nil { // a source makes its own again when its input ends
+			o.task.SetWatermark(sub.WatermarkMS)
+			// EndOfTime and the end of input lie on the same side of every barrier: the operator has drained, its hooks do not run again.
+			o.ended = sub.WatermarkMS == operators.EndOfTime
+		}
 		if h.State != nil && len(sub.Files) > 0 {
 			if err := h.State.Restore(ctx, a.restoreFiles, sub.Files, from.DropStates); err != nil {
 				return failIn(o, err)

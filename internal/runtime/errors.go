@@ -83,8 +83,13 @@ func (t *task) culprit() *op {
 	owner := map[string]*op{}
 	for _, o := range t.ops {
 		for _, f := range o.hooks().UserFuncs {
-			if fn := runtime.FuncForPC(reflect.ValueOf(f).Pointer()); fn != nil {
-				owner[fn.Name()] = o
+			v := reflect.ValueOf(f)
+			if v.Kind() != reflect.Func {
+				continue
+			}
+			if fn := runtime.FuncForPC(v.Pointer()); fn != nil {
+				// A method value is a wrapper that does not stand on the stack, the method does.
+				owner[strings.TrimSuffix(fn.Name(), "-fm")] = o
 			}
 		}
 	}

@@ -97,6 +97,7 @@ func Start(ctx context.Context, p *Plan, operators []checkpoint.OperatorInfo, c 
 		defer close(j.done)
 		defer c.Metrics.Unregister(j.metrics)
 		j.err = j.supervise(run, first)
+		j.setTasks(nil) // a handle that is kept does not keep their state
 		cancel(errFinished)
 	}()
 	return j, nil
@@ -185,8 +186,8 @@ func (j *Job) supervise(ctx context.Context, a *attempt) error {
 				return err
 			}
 			j.addRestart()
-			if a, err = j.prepare(ctx, j.Restarts()+1); err != nil && permanent(err) {
-				return err
+			if a, err = j.prepare(ctx, j.Restarts()+1); err != nil && (permanent(err) || ctx.Err() != nil) {
+				return cmpErr(context.Cause(ctx), err)
 			}
 		}
 	}
@@ -220,7 +221,7 @@ func (j *Job) prepare(ctx context.Context, number int) (*attempt, error) {
 	a := &attempt{job: j, cfg: &j.cfg, plan: j.plan, events: make(chan any, 256), firstID: 1, epoch: int64(number),
 		waiting: map[*savepointRequest]bool{}}
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
-	if err := a.begin(ctx, number); err != nil {
+	if err := guarded(func() error { return a.begin(ctx, number) }); err != nil {
 		a.cancel(err)
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/millrace-io/millrace/checkpoint"
@@ -124,24 +125,29 @@ func (o *op) open(ctx context.Context) error {
 	return nil
 }
 
-func (o *op) close() (err error) {
+// close calls do with each function that frees something of the operator.
+func (o *op) close(do func(f func() error)) {
 	if o.opened {
 		for _, f := range o.hooks().Close {
-			if e := f(); e != nil && err == nil {
-				err = o.fail(e)
-			}
+			do(func() error { return o.fail(f()) })
 		}
 	}
 	if s := o.hooks().State; s != nil {
-		if e := s.Close(); e != nil && err == nil {
-			err = o.fail(e)
-		}
+		do(func() error { return o.fail(s.Close()) })
 	}
-	return err
 }
 
 // fail names the operator in an error that comes from one of its hooks.
 func (o *op) fail(err error) error { return failIn(o, err) }
+
+// failAside is fail for another goroutine than the task's: the current record is not its own to look at.
+func (o *op) failAside(err error) error {
+	var te *TaskError
+	if err == nil || errors.As(err, &te) {
+		return err
+	}
+	return &TaskError{UID: o.node.Label(), Subtask: o.task.Config().Subtask, Err: err}
+}
 
 // image is what one operator contributes to a checkpoint, taken at the barrier; its keyed state is still to be written.
 type image struct {

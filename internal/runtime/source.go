@@ -84,6 +84,7 @@ func (t *task) runSource() error {
 		if err := t.fireTimers(); err != nil {
 			return err
 		}
+		t.showMark()
 		if status == connectors.More {
 			if err := t.flushOld(); err != nil {
 				return err
@@ -102,8 +103,12 @@ func (t *task) runSource() error {
 	}
 }
 
-// receive acts on one letter.
+// receive acts on one letter. Behind the barrier of a stop only the completion of checkpoints matters: a split, or word that none will
+// come, must not send anything more.
 func (s *sourceDriver) receive(l letter) error {
+	if _, ok := l.(completedLetter); s.task.stopped && !ok {
+		return nil
+	}
 	switch l := l.(type) {
 	case splitsLetter:
 		s.noMore = s.noMore || l.last
@@ -125,9 +130,6 @@ func (s *sourceDriver) receive(l letter) error {
 			if err := s.end(); err != nil {
 				return err
 			}
-		}
-		if s.task.stopped {
-			return nil
 		}
 		return s.task.checkpoint(l.id, l.stop)
 	}

@@ -24,19 +24,19 @@ type task struct {
 	source  *sourceDriver
 	now     func() time.Time
 
-	queue    *exchange.Queue
-	box      *mailbox // put from the job's goroutine
-	report   func(any)
-	files    func(id int64) state.Files // nil: nothing is stored
-	uploads  sync.WaitGroup
-	valve    *valve
-	align    alignment
-	ended    []bool
-	timers   []*op
-	wakeup   *time.Timer
-	flushed  time.Time // when open batches were last sent although the input had not run dry
-	stopped  bool      // behind the barrier of a stop: nothing is processed any more
-	draining bool
+	queue   *exchange.Queue
+	box     *mailbox // put from the job's goroutine
+	report  func(any)
+	files   func(id int64) state.Files // nil: nothing is stored
+	uploads sync.WaitGroup
+	valve   *valve
+	align   alignment
+	ended   []bool
+	timers  []*op
+	wakeup  *time.Timer
+	flushed time.Time // when open batches were last sent although the input had not run dry
+	stopped bool      // behind the barrier of a stop: nothing is processed any more
+	drained bool      // all input has ended and the operators have drained: nothing is emitted any more
 
 	// records counts the records taken by the head, and marks the watermark of the last operator; read by the metrics collector.
 	records atomic.Int64
@@ -79,6 +79,9 @@ func (t *task) run(openState func() error) (err error) {
 	if err := crash.At(crash.OperatorRestored); err != nil {
 		return err
 	}
+	if err := t.repeatWatermarks(); err != nil {
+		return err
+	}
 	if t.source != nil {
 		err = t.runSource()
 	} else {
@@ -87,28 +90,46 @@ func (t *task) run(openState func() error) (err error) {
 	return failIn(t.ops[0], err)
 }
 
+// repeatWatermarks passes restored watermarks on: the inputs of the tasks behind begin without any, and an operator that has had a watermark
+// never passes it on again by itself. Without this an input that has nothing more to say, above all one that has ended, would hold
+// the tasks behind back for ever.
+func (t *task) repeatWatermarks() error {
+	for _, o := range t.ops {
+		if ms := o.task.Watermark(); ms != operators.NoWatermark {
+			if err := o.forwardWatermark(ms); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // close closes all operators, the first error wins, once what is being written of their state has ended. It is called after run, on the
-// same goroutine.
+// same goroutine. A panic in one does not leave the others open.
 func (t *task) close() (err error) {
 	t.uploads.Wait()
-	defer func() {
-		if v := recover(); v != nil {
-			err = t.panicked(v)
-		}
-	}()
-	if t.source != nil {
-		err = t.source.close()
-	}
-	for _, o := range t.ops {
-		if e := o.close(); e != nil && err == nil {
+	note := func(f func() error) {
+		defer func() {
+			if v := recover(); v != nil && err == nil {
+				err = t.panicked(v)
+			}
+		}()
+		if e := f(); e != nil && err == nil {
 			err = e
 		}
+	}
+	if t.source != nil {
+		note(t.source.close)
+	}
+	for _, o := range t.ops {
+		o.close(note)
 	}
 	return err
 }
 
 func (t *task) runOperator() error {
 	for {
+		t.showMark()
 		d := t.unhold()
 		if d == nil {
 			select {
@@ -190,12 +211,9 @@ func (t *task) take(d exchange.Delivery) error {
 	case exchange.None:
 		return nil
 	case exchange.Watermark:
-		if ms, ok := t.valve.watermark(ch, c.Value); ok {
-			return t.watermark(ms)
-		}
-		return nil
+		return t.pass(t.valve.watermark(ch, c.Value))
 	case exchange.Idle:
-		return t.inputIdle(ch, c.Value == 1)
+		return t.pass(t.valve.setIdle(ch, c.Value == 1))
 	case exchange.Barrier, exchange.BarrierStop:
 		return t.barrierFrom(ch, c.Value, c.Kind == exchange.BarrierStop)
 	default:
@@ -203,23 +221,18 @@ func (t *task) take(d exchange.Delivery) error {
 	}
 }
 
-func (t *task) watermark(ms int64) error {
-	if err := t.ops[0].watermark(ms); err != nil {
-		return err
-	}
-	t.mark.Store(t.ops[len(t.ops)-1].task.Watermark())
-	return nil
-}
+// showMark makes the watermark of the last operator visible to the metrics.
+func (t *task) showMark() { t.mark.Store(t.ops[len(t.ops)-1].task.Watermark()) }
 
-func (t *task) inputIdle(ch int, idle bool) error {
-	ms, ok, changed := t.valve.setIdle(ch, idle)
-	if ok {
-		if err := t.watermark(ms); err != nil {
+// pass gives what the valve let through to the operators.
+func (t *task) pass(m merged) error {
+	if m.rose {
+		if err := t.ops[0].watermark(m.ms); err != nil {
 			return err
 		}
 	}
-	if changed {
-		return t.ops[0].idle(idle)
+	if m.changed {
+		return t.ops[0].idle(m.idle)
 	}
 	return nil
 }
@@ -280,6 +293,7 @@ func (t *task) end() error {
 			return err
 		}
 	}
+	t.drained = true
 	t.report(endedEvent{t.id()})
 	return nil
 }
@@ -324,7 +338,7 @@ func (t *task) dry() error {
 
 // nextTimer is the earliest processing-time timer of the chain.
 func (t *task) nextTimer() (due int64, ok bool) {
-	if t.stopped {
+	if t.stopped || t.drained {
 		return 0, false
 	}
 	for _, o := range t.timers {
@@ -337,7 +351,7 @@ func (t *task) nextTimer() (due int64, ok bool) {
 
 // fireTimers fires the processing-time timers that are due.
 func (t *task) fireTimers() error {
-	if len(t.timers) == 0 || t.stopped {
+	if len(t.timers) == 0 || t.stopped || t.drained {
 		return nil
 	}
 	now := t.now().UnixMilli()
@@ -377,7 +391,7 @@ func (t *task) checkpoint(id int64, stop bool) error {
 	}
 	t.uploads.Go(func() {
 		if err := guarded(func() error { t.upload(id, images); return nil }); err != nil {
-			t.report(failedEvent{failIn(t.ops[0], err)})
+			t.report(failedEvent{t.ops[0].failAside(err)})
 		}
 	})
 	return nil
@@ -425,7 +439,7 @@ func (t *task) upload(id int64, images []image) {
 		if img.keyed != nil && ack.err == nil {
 			img.state.Groups = state.RangeOf(t.subtask, t.chain.parallelism, img.o.task.Config().MaxParallelism)
 			files, err := img.keyed.Write(t.ctx, t.files(id))
-			ack.err = failIn(img.o, err)
+			ack.err = img.o.failAside(err)
 			img.state.Files = files
 			for _, f := range files {
 				ack.bytes += f.Size

@@ -2,67 +2,90 @@ package runtime
 
 import "github.com/millrace-io/millrace/operators"
 
-// valve merges the watermarks of a task's inputs: the smallest over the active ones, never going back. An idle input does not count.
+// valve merges the watermarks of a task's inputs. The merged one is the least over the inputs that count, and never goes back. An input
+// counts while it is active and aligned: one that was idle counts again once its watermark has caught up with the merged one, so
+// that an input that wakes with old records does not hold the others back. An input that has ended (EndOfTime) no longer counts.
+//
+// Source: Flink StatusWatermarkValve. It differs in one thing: EndOfTime comes out when it has come on every input. In Flink the active
+// inputs decide alone, and records of an idle one that wakes are then late for ever.
 type valve struct {
-	marks []int64
-	idle  []bool
-	out   int64
-	// allIdle is what was last passed on.
-	allIdle bool
+	inputs []valveInput
+	out    int64
+	idle   bool // what was last passed on
+}
+
+type valveInput struct {
+	mark       int64
+	idle       bool
+	catchingUp bool // active again, not yet aligned
+}
+
+// merged is what comes out: first the watermark, then the idleness.
+type merged struct {
+	ms            int64
+	rose          bool // the watermark rose to ms
+	idle, changed bool // the idleness has become idle
 }
 
 func newValve(channels int) *valve {
-	v := &valve{marks: make([]int64, channels), idle: make([]bool, channels), out: operators.NoWatermark}
-	for i := range v.marks {
-		v.marks[i] = operators.NoWatermark
+	v := &valve{inputs: make([]valveInput, channels), out: operators.NoWatermark}
+	for i := range v.inputs {
+		v.inputs[i].mark = operators.NoWatermark
 	}
 	return v
 }
 
-// watermark takes a watermark of one input; ok says that the merged one rose to ms.
-func (v *valve) watermark(channel int, mark int64) (ms int64, ok bool) {
-	if mark > v.marks[channel] {
-		v.marks[channel] = mark
+func (in *valveInput) ended() bool { return in.mark == operators.EndOfTime }
+
+// watermark takes a watermark of one input. One of an idle input, or not above the input's last, changes nothing.
+func (v *valve) watermark(channel int, mark int64) merged {
+	in := &v.inputs[channel]
+	if in.idle || mark <= in.mark {
+		return merged{}
 	}
-	return v.merge()
+	in.mark = mark
+	if mark >= v.out {
+		in.catchingUp = false
+	}
+	return v.merge(in.ended())
 }
 
-// setIdle takes the idleness of one input. ok says that the merged watermark rose to ms; changed, that the task's own idleness did
-// change.
-func (v *valve) setIdle(channel int, idle bool) (ms int64, ok, changed bool) {
-	v.idle[channel] = idle
-	all := true
-	for _, i := range v.idle {
-		all = all && i
+// setIdle takes the idleness of one input.
+func (v *valve) setIdle(channel int, idle bool) merged {
+	in := &v.inputs[channel]
+	if in.idle == idle || in.ended() {
+		return merged{}
 	}
-	changed = all != v.allIdle
-	v.allIdle = all
-	if idle {
-		ms, ok = v.merge()
-	}
-	return ms, ok, changed
+	in.idle = idle
+	in.catchingUp = !idle && in.mark < v.out
+	// With no input left that could hold the watermark back the newest counts, if the one that leaves was what held it back.
+	return v.merge(idle && in.mark == v.out)
 }
 
-// merge computes the smallest watermark of the active inputs; with none active, the largest of all, for then nothing is left that
-// could hold it back. EndOfTime is the exception: it needs every input, since an idle one may still wake and have records, and after
-// EndOfTime no timer would ever fire for them.
-func (v *valve) merge() (int64, bool) {
-	low, high, active, ended := operators.EndOfTime, operators.NoWatermark, false, true
-	for i, m := range v.marks {
-		if m < operators.EndOfTime {
-			high, ended = max(high, m), false
+// merge computes what comes out; newest says that the newest watermark of all inputs comes out when none is active.
+func (v *valve) merge(newest bool) (m merged) {
+	low, high, active, counting, ended := operators.EndOfTime, operators.NoWatermark, false, false, true
+	for i := range v.inputs {
+		in := &v.inputs[i]
+		if in.ended() {
+			continue
 		}
-		if !v.idle[i] {
-			active = true
-			low = min(low, m)
+		ended, high = false, max(high, in.mark)
+		active = active || !in.idle
+		if !in.idle && !in.catchingUp {
+			low, counting = min(low, in.mark), true
 		}
 	}
-	if !ended && (!active || low == operators.EndOfTime) {
-		low = high
+	if !ended && !active && newest {
+		low, counting = high, true
 	}
-	if low <= v.out {
-		return 0, false
+	if (ended || counting) && low > v.out {
+		v.out = low
+		m.ms, m.rose = low, true
 	}
-	v.out = low
-	return low, true
+	if idle := !ended && !active; idle != v.idle {
+		v.idle = idle
+		m.idle, m.changed = idle, true
+	}
+	return m
 }

@@ -1,0 +1,169 @@
+package runtime
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/millrace-io/millrace/operators"
+)
+
+// text is what comes out, as the tables below write it.
+func (m merged) text() string {
+	var out []string
+	if m.rose {
+		ms := strconv.FormatInt(m.ms, 10)
+		if m.ms == operators.EndOfTime {
+			ms = "end"
+		}
+		out = append(out, ms)
+	}
+	if m.changed {
+		out = append(out, map[bool]string{true: "idle", false: "active"}[m.idle])
+	}
+	return strings.Join(out, " ")
+}
+
+// TestValve: each step is "input watermark", "input idle" or "input active", and what comes out after "→".
+func TestValve(t *testing.T) {
+	for name, script := range map[string][]string{
+		"least of all inputs, never back":                            {"0 10 →", "1 5 → 5", "1 3 →", "1 20 → 10", "0 20 → 20"},
+		"before every input has one":                                 {"0 10 →", "2 11 →", "1 12 → 10"},
+		"an idle input does not count":                               {"0 10 →", "1 idle → 10", "0 12 → 12"},
+		"all idle: the newest counts if the last was what held back": {"0 10 →", "1 5 →", "2 7 → 5", "0 idle →", "2 idle →", "1 idle → 10 idle"},
+		"all idle: else it stays":                                    {"0 10 →", "1 5 →", "2 30 → 5", "2 idle →", "1 idle → 10", "1 active →", "0 idle →", "1 7 →", "1 idle → idle"},
+		"first one back":                                             {"0 idle →", "1 idle →", "2 idle → idle", "1 active → active", "0 active →"},
+		"repeated words change nothing":                              {"1 5 →", "0 idle → 5", "0 idle →", "0 active →", "0 active →"},
+		"what an idle input says is lost":                            {"0 10 →", "1 10 →", "2 idle → 10", "2 50 →", "0 20 →", "1 20 → 20"},
+		"one that wakes counts when it has caught up": {"0 10 →", "1 10 →", "2 idle → 10", "2 active →", "0 20 →", "1 20 → 20", "2 15 →", "0 30 →",
+			"1 30 → 30", "2 31 →", "0 40 →", "1 40 → 31"},
+		"EndOfTime needs every input":         {"0 end →", "1 10 →", "2 12 → 10", "1 end → 12", "2 end → end"},
+		"EndOfTime waits for idle ones":       {"1 idle →", "2 5 →", "2 idle →", "0 7 → 7", "0 end → idle", "1 active → active", "1 9 → 9", "1 end → idle", "2 active → active", "2 end → end"},
+		"an ended input with newer idle ones": {"0 5 →", "1 50 →", "2 60 → 5", "1 idle →", "2 idle →", "0 end → 60 idle"},
+		"after the end nothing":               {"0 end →", "1 end →", "2 end → end", "0 idle →", "1 active →", "2 100 →"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inputs := 0
+			for _, line := range script {
+				inputs = max(inputs, int(line[0]-'0')+1)
+			}
+			v := newValve(inputs)
+			for i, line := range script {
+				step, want, _ := strings.Cut(line, "→")
+				var in int
+				var what string
+				if _, err := fmt.Sscan(step, &in, &what); err != nil {
+					t.Fatal(err)
+				}
+				var m merged
+				switch what {
+				case "idle", "active":
+					m = v.setIdle(in, what == "idle")
+				case "end":
+					m = v.watermark(in, operators.EndOfTime)
+				default:
+					ms, err := strconv.ParseInt(what, 10, 64)
+					if err != nil {
+						t.Fatal(err)
+					}
+					m = v.watermark(in, ms)
+				}
+				if got := m.text(); got != strings.TrimSpace(want) {
+					t.Fatalf("step %d, %s: got %q", i, line, got)
+				}
+			}
+		})
+	}
+}
+
+// endOfTime are the golden cases in which Flink lets EndOfTime through while an idle input is left, or passes on idleness of an input behind its
+// EndOfTime. They are compared up to the first EndOfTime.
+var endOfTime = map[string]bool{
+	"watermark_valve-0000": true, "watermark_valve-0018": true, "watermark_valve-0022": true, "watermark_valve-0032": true,
+	"watermark_valve-0036": true, "watermark_valve-0048": true, "watermark_valve-0070": true, "watermark_valve-0076": true,
+	"watermark_valve-0084": true, "watermark_valve-0092": true,
+}
+
+// TestValveGolden replays histories recorded from Flink 2.3.0's StatusWatermarkValve.
+func TestValveGolden(t *testing.T) {
+	f, err := os.Open("testdata/watermark_valve.jsonl.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(z)
+	lines.Buffer(nil, 1<<22)
+	cases, compared := 0, 0
+	for lines.Scan() {
+		var c valveCase
+		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
+			t.Fatal(err)
+		}
+		compared += c.replay(t)
+		cases++
+	}
+	if err := lines.Err(); err != nil || cases != 50 {
+		t.Fatalf("%d cases, want 50, %v", cases, err)
+	}
+	t.Logf("%d steps compared", compared)
+}
+
+type valveCase struct {
+	ID     string
+	Params struct{ Channels int }
+	Steps  []struct {
+		Op    string
+		Input int
+		TS    int64
+	}
+	Expect [][]struct {
+		Kind string
+		TS   int64
+	}
+}
+
+// replay returns the number of steps compared.
+func (c valveCase) replay(t *testing.T) int {
+	v := newValve(c.Params.Channels)
+	for i, s := range c.Steps {
+		var m merged
+		if s.Op == "watermark" {
+			m = v.watermark(s.Input, s.TS)
+		} else {
+			m = v.setIdle(s.Input, s.Op == "idle")
+		}
+		var want merged
+		for _, o := range c.Expect[i] {
+			if o.Kind == "watermark" {
+				want.ms, want.rose = o.TS, true
+			} else {
+				want.idle, want.changed = o.Kind == "idle", true
+			}
+		}
+		if m == want {
+			continue
+		}
+		ended := false
+		for _, in := range v.inputs {
+			ended = ended || in.ended()
+		}
+		if !endOfTime[c.ID] || !ended {
+			t.Errorf("%s step %d %+v: got %q, want %q", c.ID, i, s, m.text(), want.text())
+			return i
+		}
+		return i
+	}
+	if endOfTime[c.ID] {
+		t.Errorf("%s is in the list of differences and has none", c.ID)
+	}
+	return len(c.Steps)
+}
