@@ -27,15 +27,20 @@ func main() {
 }
 
 // tuneMemory lets garbage be collected a third less often than by default, so that requests are slowed less, and more often when a
-// busy machine lets the heap come near to 320 MB. Larger runs than 50,000 cases have no such bound: the embedded services keep
-// everything in memory, and a heap that is full of live data must not be collected all the time. GOGC and GOMEMLIMIT win.
-func tuneMemory(decisions int) {
+// busy machine lets the heap come near to its bound. Larger runs than 50,000 cases have none: the embedded services keep everything in
+// memory, and a heap that is full of live data must not be collected all the time. GOGC and GOMEMLIMIT win.
+func tuneMemory(c system.Config) {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
-	debug.SetGCPercent(150)
-	if decisions <= 50_000 {
-		debug.SetMemoryLimit(320 << 20)
+	bound := int64(320 << 20)
+	if c.Crash > 0 {
+		bound = 200 << 20 // the pipeline is not in this process
+	} else {
+		debug.SetGCPercent(150)
+	}
+	if c.Decisions <= 50_000 {
+		debug.SetMemoryLimit(bound)
 	}
 }
 
@@ -49,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, err)
 		return 2
 	}
-	tuneMemory(c.Decisions)
+	tuneMemory(c)
 	report, err := system.Run(ctx, c, stderr)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
