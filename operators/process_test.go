@@ -180,9 +180,7 @@ func TestTimersAreState(t *testing.T) {
 		}
 		h.Watermark(104)
 	})
-	if got := g.outputs(goldenOrder); len(got) != 0 {
-		t.Errorf("the restore or the same watermark again gave %v", got)
-	}
+	want(t, "after the restore", g.outputs(goldenOrder), "watermark 104")
 	g.each(func(h *operatortest.Harness[order, string]) { h.Watermark(200) })
 	var times []int64
 	for _, e := range g.outputs(goldenOrder) {

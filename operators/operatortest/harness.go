@@ -66,7 +66,7 @@ type Options struct {
 	// Drop names states in From that the operator no longer declares.
 	Drop []string
 	// ForgetWatermark starts a restored operator without watermark, as Flink does. By default it goes on with the least one of the
-	// snapshots, as a running job does.
+	// snapshots and passes it on first, as a running job does.
 	ForgetWatermark bool
 }
 
@@ -176,6 +176,11 @@ func New[In, Out any](t TB, stage operators.Stage[In, Out], o Options) *Harness[
 	}
 	for _, f := range h.task.Hooks().Open {
 		h.must("open", f(t.Context()))
+	}
+	if ms := h.task.Watermark(); ms != operators.NoWatermark {
+		// A job repeats a restored watermark, because the operators behind may not have had it.
+		h.inputMS, h.ended = ms, ms == operators.EndOfTime
+		h.must("repeat the restored watermark", h.emitWatermark(ms))
 	}
 	return h
 }
@@ -308,9 +313,13 @@ func (h *Harness[In, Out]) AdvanceProcessingTime(ms int64) {
 	}
 }
 
-// EndInput ends a bounded input: the watermark EndOfTime, unless it has come already, then the hooks of the end.
+// EndInput ends a bounded input: the watermark EndOfTime, unless it has come already, then the hooks of the end. Ended is for ever: an
+// operator that is restored from behind its end has ended.
 func (h *Harness[In, Out]) EndInput() {
 	h.t.Helper()
+	if h.ended {
+		return
+	}
 	if h.inputMS != operators.EndOfTime {
 		h.Watermark(operators.EndOfTime)
 	}

@@ -95,6 +95,31 @@ func TestOwnWatermarks(t *testing.T) {
 	}
 }
 
+// TestRestoredWatermark is passed on first; an operator that had ended does not end again.
+func TestRestoredWatermark(t *testing.T) {
+	var log []string
+	h := operatortest.New(t, spy(&log, false), operatortest.Options{})
+	h.Watermark(10)
+	running := h.Snapshot()
+	h.EndInput()
+	ended := h.Snapshot()
+
+	log = nil
+	h = operatortest.New(t, spy(&log, false), operatortest.Options{From: []*operatortest.Snapshot{running}})
+	h.Watermark(10)
+	h.EndInput()
+	if got := texts(h.Outputs()); got != "watermark 10, 1@none, watermark end" {
+		t.Errorf("output %s", got)
+	}
+	log = nil
+	h = operatortest.New(t, spy(&log, false), operatortest.Options{From: []*operatortest.Snapshot{ended}})
+	h.EndInput()
+	h.AdvanceProcessingTime(500)
+	if got := texts(h.Outputs()); got != "watermark end" || slices.Contains(log, "end") {
+		t.Errorf("output %s, hooks %q", got, log)
+	}
+}
+
 // TestRestoreRaw deals the blobs of all subtasks out, and takes the least watermark.
 func TestRestoreRaw(t *testing.T) {
 	var from []*operatortest.Snapshot
@@ -288,5 +313,5 @@ func Example() {
 	fmt.Println(restored.Outputs())
 	// Output:
 	// [watermark 10999]
-	// [ann has visited 2 times@11000 watermark 11000]
+	// [watermark 10999 ann has visited 2 times@11000 watermark 11000]
 }
