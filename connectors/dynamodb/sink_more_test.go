@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -138,7 +139,9 @@ func TestD9OldVersionInStream(t *testing.T) {
 	bubble(t, func(t *testing.T, s *dynamodbtest.Server) {
 		h := open(t, s, dynamodb.Options[record]{Version: "v"})
 		defer h.close()
-		for _, v := range []int64{5, 3, 9, 9, 4} { // buffered together
+		// The call with version 5 is under way while the others come: they are buffered together.
+		s.Fault(func(*dynamodbtest.Call) *dynamodbtest.Fault { return &dynamodbtest.Fault{Delay: time.Second} })
+		for _, v := range []int64{5, 3, 9, 9, 4} {
 			h.write(record{ID: "a", V: v})
 		}
 		h.prepare()
@@ -390,7 +393,8 @@ func TestOutside(t *testing.T) {
 	if url == "" {
 		t.Skip("needs a DynamoDB server: set DYNAMODB_ENDPOINT, e.g. by internal/services/dynamodb start")
 	}
-	client := awsdynamodb.NewFromConfig(aws.Config{Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")})
+	client := awsdynamodb.NewFromConfig(aws.Config{Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+		HTTPClient: &http.Client{Transport: dynamodbtest.WholeBody(&http.Transport{})}})
 	for _, version := range []string{"", "v"} {
 		name := fmt.Sprintf("sink-%d-%s", time.Now().UnixNano(), version)
 		createTable(t, client, name)

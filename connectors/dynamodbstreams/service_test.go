@@ -3,6 +3,7 @@ package dynamodbstreams_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"strconv"
 	"testing"
@@ -53,7 +54,8 @@ func onBoth(t *testing.T, f func(t *testing.T, b *bed)) {
 		return
 	}
 	t.Run("own process", func(t *testing.T) {
-		cfg := aws.Config{Region: "us-east-1", BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
+		cfg := aws.Config{Region: "us-east-1", BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+			HTTPClient: &http.Client{Transport: dynamodbtest.WholeBody(&http.Transport{})}}
 		b := &bed{t: t, db: dynamodb.NewFromConfig(cfg), streams: dynamodbstreams.NewFromConfig(cfg), byKey: map[string]int{}}
 		b.table = fmt.Sprintf("decisions-%d", time.Now().UnixNano())
 		b.create(dbtypes.StreamViewTypeNewAndOldImages)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -200,7 +201,8 @@ func (x target) fails(t *testing.T, what string, err error, wantCode, wantText s
 // outside is the server at DYNAMODB_ENDPOINT.
 func outside(url string) target {
 	cfg := aws.Config{Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
-		Retryer: func() aws.Retryer { return aws.NopRetryer{} }}
+		HTTPClient: &http.Client{Transport: dynamodbtest.WholeBody(&http.Transport{})},
+		Retryer:    func() aws.Retryer { return aws.NopRetryer{} }}
 	return target{client: dynamodb.NewFromConfig(cfg), streams: dynamodbstreams.NewFromConfig(cfg)}
 }
 

@@ -157,19 +157,21 @@ func (s *Server) Config() aws.Config {
 	if s.http == nil {
 		cfg.HTTPClient = &http.Client{Transport: s.Transport()}
 	} else {
-		cfg.HTTPClient = &http.Client{Transport: ownBody{&http.Transport{MaxIdleConnsPerHost: 64, MaxIdleConns: 64}}}
+		cfg.HTTPClient = &http.Client{Transport: WholeBody(&http.Transport{MaxIdleConnsPerHost: 64, MaxIdleConns: 64})}
 	}
 	return cfg
 }
 
-// ownBody sends a copy of each request's body. The AWS client closes the body when the header of the answer is there, and its reader then
-// says io.EOF from WriteTo, where nil is due (smithy-go 1.28.8, safeWriteToReadCloser). A server as fast as this one often answers
-// before net/http has looked for the end of the body: net/http takes the io.EOF for a failure and closes the connection under
-// the answer, which a large answer does not survive.
-type ownBody struct{ next http.RoundTripper }
+// WholeBody is next with a body of its own for each request. Clients that dial a nearby server themselves should use it: the AWS client
+// closes the body when the header of the answer is there, and its reader then says io.EOF from WriteTo, where nil is due (smithy-go 1.28.8,
+// safeWriteToReadCloser). A server on the same machine often answers before net/http has looked for the end of the body: net/http takes the
+// io.EOF for a failure and closes the connection under the answer.
+func WholeBody(next http.RoundTripper) http.RoundTripper { return wholeBody{next} }
+
+type wholeBody struct{ next http.RoundTripper }
 
 // RoundTrip copies the body and goes on.
-func (o ownBody) RoundTrip(r *http.Request) (*http.Response, error) {
+func (o wholeBody) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return o.next.RoundTrip(r)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sr"
 )
@@ -58,6 +59,9 @@ func (e Endpoints) Streams() *dynamodbstreams.Client {
 
 func (e Endpoints) dynamoDB() aws.Config {
 	c := awsConfig(e.DynamoDB)
+	if h, ok := c.HTTPClient.(*http.Client); ok {
+		h.Transport = dynamodbtest.WholeBody(h.Transport)
+	}
 	if e.direct != nil {
 		c.HTTPClient = &http.Client{Transport: e.direct}
 		c.Credentials = aws.AnonymousCredentials{} // nobody checks signatures, and they cost more than the write
