@@ -21,7 +21,6 @@ var imports = []struct {
 	{"connectors/*/...", []string{"connectors", "serde/...", "state", "checkpoint"}},
 	{"operators/...", []string{"connectors", "serde/...", "state/..."}},
 	{"internal/crash/...", nil},
-	{"internal/pin/...", nil},
 	{"internal/structure/...", nil},
 	{"internal/services/...", nil},
 	{"internal/sim/...", []string{"serde/...", "state/...", "checkpoint/...", "connectors/...", "operators/..."}},
