@@ -111,20 +111,16 @@ func (a *attempt) spawn(f func() error) {
 }
 
 func (a *attempt) runTask(t *task) {
-	returned := false
+	err := error(&TaskError{UID: t.chain.name, Subtask: t.subtask, Err: errGoexit})
 	defer func() {
-		if !returned {
-			a.report(failedEvent{&TaskError{UID: t.chain.name, Subtask: t.subtask, Err: errGoexit}})
+		if a.ctx.Err() == nil {
+			a.report(failedEvent{err})
+		}
+		if err := t.close(); err != nil {
+			a.cfg.Logger.Warn("closing a task failed", zap.String("task", t.id().String()), zap.Error(err))
 		}
 	}()
-	err := t.run(func() error { return a.openState(a.ctx, t) })
-	if a.ctx.Err() == nil {
-		a.report(failedEvent{err})
-	}
-	if err := t.close(); err != nil {
-		a.cfg.Logger.Warn("closing a task failed", zap.String("task", t.id().String()), zap.Error(err))
-	}
-	returned = true
+	err = t.run(func() error { return a.openState(a.ctx, t) })
 }
 
 // build makes tasks, enumerators, committers and the coordinator.
