@@ -3,6 +3,7 @@ package dataflow_test
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,6 +136,55 @@ func TestErrorNamesStepAndPosition(t *testing.T) {
 	})
 	if te.UID != "keyed" || !errors.Is(te, boom) {
 		t.Errorf("got %v", te)
+	}
+}
+
+// TestErrorInMidChainNamesItsStep: not the head of the chain, which calls it.
+func TestErrorInMidChainNamesItsStep(t *testing.T) {
+	boom := errors.New("boom")
+	te := failing(t, func(s dataflow.Stream[int64]) {
+		s.Filter(func(int64) bool { return true }).Transform("middle", operators.TryMap(func(v int64) (int64, error) {
+			if v == 11 {
+				return 0, boom
+			}
+			return v, nil
+		})).To("out", memory.NewSink[int64]())
+	})
+	if te.UID != "middle" || !errors.Is(te, boom) || te.At.Offset != 1 {
+		t.Errorf("got %v at %v", te, te.At)
+	}
+}
+
+// TestLookupFailureIsNoDeadLetter: an error that a keyed function does not mark as the record's fault fails the task though dead letters are
+// consumed; after the restart the record is processed.
+func TestLookupFailureIsNoDeadLetter(t *testing.T) {
+	good, dead := memory.NewSink[int64](), memory.NewSink[connectors.DeadLetter]()
+	var asked atomic.Int64
+	g := dataflow.New("lookup")
+	s := g.From("numbers", memory.FromSlice([]int64{10, 11, 12})).
+		KeyBy(func(v int64) int64 { return v }).
+		Process("enrich", func(b *operators.Keyed[int64, int64, int64]) {
+			b.OnRecord(func(c *operators.Ctx[int64, int64], v int64) error {
+				if v == 11 && asked.Add(1) == 1 {
+					return errors.New("the profile service does not answer")
+				}
+				if v == 12 {
+					return operators.BadRecord(errors.New("twelve"))
+				}
+				return c.Emit(v)
+			})
+		})
+	s.To("good", good)
+	s.DeadLetters().To("dead", dead)
+	o := dataflow.Options{Restart: dataflow.Restart{InitialDelay: time.Millisecond}}
+	if err := g.Run(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if got := good.Values(); len(got) != 2 || got[0] != 10 || got[1] != 11 {
+		t.Errorf("good: %v", got)
+	}
+	if got := dead.Values(); len(got) != 1 || got[0].Reason != "twelve" || got[0].UID != "enrich" {
+		t.Errorf("dead: %v", got)
 	}
 }
 

@@ -152,9 +152,9 @@ func (c *Ctx[K, Out]) note(err error) error {
 // one that package serde derives. The input must be partitioned by key; state and timers belong to the current record's key. State
 // is kept until the functions remove it or its TTL does; a timer is kept until it fires or is deleted.
 //
-// When the record function fails, the task fails, unless the graph consumes the step's dead letters: then the record goes there, and
-// what the function had changed in state before it failed stays. Errors of the state backend, of Emit and of side outputs always fail
-// the task, even where the function does not return them.
+// When the record function fails, the task fails, and the record is tried again after the restart. Only an error marked by BadRecord makes
+// the record a dead letter, if the graph consumes the step's dead letters; what the function had changed in state before it failed then stays.
+// Errors of Emit and of side outputs always fail the task, even where the function does not return them.
 func Process[K comparable, In, Out any](key func(In) K, codec serde.Serde[K], build func(*Keyed[K, In, Out])) Stage[In, Out] {
 	return func(t *Task, emit func(Out) error) (func(In) error, error) {
 		if key == nil || build == nil {
@@ -188,10 +188,10 @@ func (b *Keyed[K, In, Out]) push(key func(In) K) func(In) error {
 		if ctx.failed != nil {
 			return errors.Join(ctx.failed, distinct(err, ctx.failed))
 		}
-		if err != nil && !isStateError(err) {
+		if err != nil && isBadRecord(err) {
 			return Refuse(t, v, err)
 		}
-		return err
+		return t.Failure(err)
 	}
 }
 
@@ -239,10 +239,4 @@ func (b *Keyed[K, In, Out]) fire(d state.Domain, upToMS int64, f func(*Ctx[K, Ou
 			return err
 		}
 	}
-}
-
-// isStateError reports whether err comes from the state backend and not from the user's own code.
-func isStateError(err error) bool {
-	var e *state.Error
-	return errors.As(err, &e)
 }

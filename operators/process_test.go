@@ -12,7 +12,6 @@ import (
 	"github.com/millrace-io/millrace/connectors"
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/operators/operatortest"
-	"github.com/millrace-io/millrace/state"
 )
 
 type (
@@ -253,7 +252,7 @@ func TestFailingFunction(t *testing.T) {
 				return err
 			}
 			if o.N < 0 {
-				return errors.New("negative")
+				return operators.BadRecord(errors.New("negative"))
 			}
 			return c.Emit(fmt.Sprint(v + 1))
 		})
@@ -337,9 +336,9 @@ func TestFaultsOfProcess(t *testing.T) {
 	}
 }
 
-// TestStateErrorsFailTheTask: an error of the backend is no fault of the record.
-func TestStateErrorsFailTheTask(t *testing.T) {
-	broken := &state.Error{}
+// TestOtherErrorsFailTheTask: an error that is not marked, of the backend or of a service that is asked, is no fault of the record.
+func TestOtherErrorsFailTheTask(t *testing.T) {
+	broken := errors.New("no answer")
 	h := process(t, operatortest.Options{DeadLetters: true}, func(b *orderKeyed) {
 		b.OnRecord(func(*orderCtx, order) error { return fmt.Errorf("read: %w", broken) })
 	})

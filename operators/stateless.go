@@ -37,7 +37,8 @@ func FlatMap[In, Out any](f func(v In, emit func(Out) error) error) Stage[In, Ou
 }
 
 // TryMap passes on f of each record. A record for which f fails becomes a dead letter if the graph consumes the step's dead letters,
-// and otherwise fails the task.
+// and otherwise fails the task. f depends on the record alone: what may fail though the record is good, such as a look-up, belongs into
+// a Process, where such an error fails the task.
 func TryMap[In, Out any](f func(In) (Out, error)) Stage[In, Out] {
 	return func(t *Task, emit func(Out) error) (func(In) error, error) {
 		t.UserFuncs(f)
@@ -65,7 +66,7 @@ func Split[In, Out, S any](rejected Tag[S], f func(v In, out func(Out) error, si
 func Refuse[T any](t *Task, v T, reason error) error {
 	c := t.Context()
 	if !t.HasDeadLetters() {
-		return fmt.Errorf("operators: step %q fails on the record at %v: %w", t.cfg.Name, c.At, reason)
+		return t.Failure(reason)
 	}
 	d := connectors.DeadLetter{Reason: reason.Error(), At: c.At, TimestampMS: c.TimestampMS}
 	if codec, err := serde.For[T](); err == nil {

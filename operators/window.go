@@ -59,6 +59,13 @@ func (w Windows) pane() int64 {
 	return a
 }
 
+// stateName is the name of the state. It holds the description of the windows, because panes of other windows cannot be merged into
+// these: a savepoint of a step whose windows were changed is refused instead.
+func (w Windows) stateName() string {
+	offset := floor(w.Offset.Milliseconds(), w.Slide.Milliseconds(), 0)
+	return fmt.Sprintf("panes of %v every %v plus %v", w.Size, w.Slide, w.Offset-time.Duration(offset)*time.Millisecond)
+}
+
 // floor is the largest multiple of step, plus offset, that is ≤ ts; exact for negative ts.
 func floor(ts, step, offset int64) int64 {
 	r := (ts - offset) % step
@@ -79,7 +86,8 @@ func LateRecords[T any]() Tag[T] { return NewTag[T]("late") }
 //
 // A record whose windows have all fired goes to the side output LateRecords and changes nothing. A record between two windows (Slide > Size)
 // is dropped, or is late if the watermark has passed it. A record without timestamp becomes a dead letter, or fails the task without
-// consumer for them. State kept: one accumulator per key and pane, dropped with the last window that contains it; one timer per key
+// consumer for them. Changed windows do not go on with the state of the old ones: their state must be dropped by name at the restore.
+// State kept: one accumulator per key and pane, dropped with the last window that contains it; one timer per key
 // and window. On the end of a bounded input every window fires; processing time plays no part.
 // Source: Flink's event-time windows with lateness 0; panes after Krishnamurthy, Wu, Franklin, "On-the-Fly Sharing for Streamed Aggregation"
 // (2006).
@@ -99,7 +107,7 @@ func WindowAggregate[K comparable, T, Acc, R, Out any](key func(T) K, codec serd
 		return Process(key, codec, func(b *Keyed[K, T, Out]) {
 			p := &panes[K, T, Acc, R, Out]{w: w, agg: agg, result: result, late: late, pane: w.pane(),
 				size: w.Size.Milliseconds(), slide: w.Slide.Milliseconds(), offset: w.Offset.Milliseconds()}
-			p.state = b.Map[int64, Acc]("panes")
+			p.state = b.Map[int64, Acc](w.stateName())
 			b.OnRecord(p.onRecord)
 			b.OnTimer(p.onTimer)
 		})(t, emit)
@@ -119,7 +127,7 @@ type panes[K comparable, T, Acc, R, Out any] struct {
 func (p *panes[K, T, Acc, R, Out]) onRecord(c *Ctx[K, Out], v T) error {
 	ts := c.TimestampMS()
 	if ts == connectors.NoTimestamp {
-		return errors.New("the record has no timestamp; call Timestamps before the window")
+		return BadRecord(errors.New("the record has no timestamp; call Timestamps before the window"))
 	}
 	last := floor(ts, p.slide, p.offset)
 	if ts-last >= p.size { // between two windows
@@ -156,6 +164,9 @@ func (p *panes[K, T, Acc, R, Out]) onRecord(c *Ctx[K, Out], v T) error {
 // onTimer fires the window whose last ms is at.
 func (p *panes[K, T, Acc, R, Out]) onTimer(c *Ctx[K, Out], at time.Time) error {
 	win := Window{StartMS: at.UnixMilli() + 1 - p.size, EndMS: at.UnixMilli() + 1}
+	if floor(win.StartMS, p.slide, p.offset) != win.StartMS {
+		return nil // a timer of other windows, which this step had before and whose state was dropped
+	}
 	var sum Acc
 	have := false
 	for pane := win.StartMS; pane < win.EndMS; pane += p.pane {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/millrace-io/millrace/connectors"
+	"github.com/millrace-io/millrace/operators"
 )
 
 // TaskError says which step failed, in which subtask, and near which record of which source.
@@ -43,7 +44,12 @@ func failIn(o *op, err error) error {
 	if err == nil || errors.As(err, &te) {
 		return err
 	}
-	return &TaskError{UID: o.node.Label(), Subtask: o.task.Config().Subtask, At: o.task.Context().At, Err: err}
+	uid := o.node.Label()
+	var step *operators.StepError
+	if errors.As(err, &step) {
+		uid = step.Step
+	}
+	return &TaskError{UID: uid, Subtask: o.task.Config().Subtask, At: o.task.Context().At, Err: err}
 }
 
 // panicked makes the error of a task whose goroutine panicked with v. The step is found by the user functions on the stack: the innermost

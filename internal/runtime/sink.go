@@ -34,7 +34,10 @@ func SinkStage[T any](s connectors.Sink[T]) operators.Stage[T, struct{}] {
 			return w.Close()
 		})
 		return func(v T) error {
-			return w.Write(v, connectors.Meta{TimestampMS: c.TimestampMS, KeyHash: c.KeyHash, At: c.At})
+			if err := w.Write(v, connectors.Meta{TimestampMS: c.TimestampMS, KeyHash: c.KeyHash, At: c.At}); err != nil {
+				return t.Failure(err)
+			}
+			return nil
 		}, nil
 	}
 }

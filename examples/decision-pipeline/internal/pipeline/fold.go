@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/examples/decision-pipeline/internal/model"
+	"github.com/millrace-io/millrace/operators"
 )
 
 // decided is one version of a decision as it comes from the table's stream, with what it replaces.
@@ -75,7 +76,7 @@ func (t *totals) apply(w window, d decided) error {
 	}
 	var err error
 	if t.Sum, err = t.Sum.Add(delta); err != nil {
-		return fmt.Errorf("sum of customer %q: %w", d.Customer, err)
+		return operators.BadRecord(fmt.Errorf("sum of customer %q: %w", d.Customer, err))
 	}
 	if d.ID == t.LastID {
 		t.Last = d.Outcome
