@@ -9,8 +9,13 @@ import (
 
 // BadRecord marks err as the fault of the record, which will fail in the same way whenever it is tried again. A keyed function that
 // returns it sends the record to the step's dead letters, if the graph consumes them. Any other error fails the task and the record is tried
-// again after the restart: a service that does not answer must not cost a good record.
-func BadRecord(err error) error { return &badRecordError{err} }
+// again after the restart: a service that does not answer must not cost a good record. BadRecord(nil) is nil.
+func BadRecord(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &badRecordError{err}
+}
 
 type badRecordError struct{ err error }
 

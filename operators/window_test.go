@@ -3,6 +3,7 @@ package operators_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -135,6 +136,50 @@ func TestWindowsLeaveNothingBehind(t *testing.T) {
 			t.Errorf("%+v: %d bytes of state are left after every window has fired", w, n)
 		}
 	}
+}
+
+// TestChangedWindows: the panes of other windows are refused; when they are dropped by name, their timers do nothing.
+func TestChangedWindows(t *testing.T) {
+	h := windowed(t, operators.Windows{Size: 10 * time.Millisecond, Slide: 10 * time.Millisecond, Offset: 3 * time.Millisecond}, operatortest.Options{})
+	h.Process(order{"a", 1}, 4)
+	from := []*operatortest.Snapshot{h.Snapshot()}
+	same := windowed(t, operators.Windows{Size: 10 * time.Millisecond, Slide: 10 * time.Millisecond, Offset: -7 * time.Millisecond}, operatortest.Options{From: from})
+	same.EndInput()
+	want(t, "an offset that is the same", same.Outputs(), "a[3,13)=1@12, watermark end")
+
+	sliding := operators.Sliding(10*time.Millisecond, 5*time.Millisecond)
+	f := &failing{TB: t}
+	f.run(func() {
+		operatortest.New(f, operators.WindowAggregate(who, nil, sliding, sumOrders(), windowText), operatortest.Options{From: from})
+	})
+	name := "panes of 10ms every 10ms plus 3ms"
+	if !strings.Contains(f.text, name) {
+		t.Fatalf("the restore into other windows gives %q, want an error that names %q", f.text, name)
+	}
+	changed := windowed(t, sliding, operatortest.Options{From: from, Drop: []string{name}})
+	changed.Process(order{"a", 2}, 7)
+	changed.EndInput()
+	want(t, "changed windows", changed.Outputs(), "a[0,10)=2@9, a[5,15)=2@14, watermark end")
+}
+
+// failing is a TB that keeps the failure.
+type failing struct {
+	operatortest.TB
+	text string
+}
+
+func (f *failing) Fatalf(format string, args ...any) {
+	f.text = fmt.Sprintf(format, args...)
+	panic(f)
+}
+
+func (f *failing) run(do func()) {
+	defer func() {
+		if v := recover(); v != nil && v != any(f) {
+			panic(v)
+		}
+	}()
+	do()
 }
 
 // TestKeysOfOneWindow fire in the order of their encoding.
