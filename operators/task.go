@@ -87,7 +87,8 @@ type TaskConfig struct {
 	EmitIdle func(idle bool) error
 }
 
-// Hooks are the functions that an operator has declared; the host calls them. Nil entries are allowed.
+// Hooks are the functions that an operator has declared; the host calls them, those of one kind in the order of declaration.
+// What is not declared is nil.
 type Hooks struct {
 	Open          []func(ctx context.Context) error
 	Watermark     []func(ms int64) error
@@ -188,13 +189,20 @@ func (t *Task) UseState(s state.Operator) {
 }
 
 // UseRaw declares state without key: save gives the blobs of this subtask at a barrier, restore takes a part of the blobs of all
-// former subtasks, before OnOpen.
+// former subtasks, before OnOpen. restore is called only if there are any. An operator has at most one raw state.
 func (t *Task) UseRaw(save func() ([][]byte, error), restore func(blobs [][]byte) error) {
+	if t.hooks.SaveRaw != nil {
+		t.Fault(errors.New("declares raw state twice"))
+	}
 	t.hooks.SaveRaw, t.hooks.RestoreRaw = save, restore
 }
 
-// UseTimers declares processing-time timers: next gives the earliest (Unix ms), fire is called when it is due.
+// UseTimers declares processing-time timers: next gives the earliest (Unix ms), and is asked after every batch of records; fire is called when
+// it is due, until the input has ended. Keyed operators have timers already (Ctx.ProcessingTimerAt); an operator declares at most once.
 func (t *Task) UseTimers(next func() (ms int64, ok bool), fire func(nowMS int64) error) {
+	if t.hooks.NextTimer != nil {
+		t.Fault(errors.New("declares processing-time timers twice"))
+	}
 	t.hooks.NextTimer, t.hooks.FireTimers = next, fire
 }
 
@@ -205,7 +213,8 @@ func (t *Task) UserFuncs(fs ...any) { t.hooks.UserFuncs = append(t.hooks.UserFun
 // idleness, if it passes them on itself).
 func (t *Task) OwnWatermarks() { t.hooks.OwnWatermarks = true }
 
-// EmitWatermark passes a watermark to the operators after this one. Lower ones than before are dropped.
+// EmitWatermark passes a watermark to the operators after this one; one that is not above the last is dropped. It is for operators that
+// have declared OwnWatermarks.
 func (t *Task) EmitWatermark(ms int64) error {
 	if ms <= t.watermark {
 		return nil
