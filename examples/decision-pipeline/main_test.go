@@ -74,6 +74,17 @@ func TestArchiveOfTwoRuns(t *testing.T) {
 	}
 }
 
+// TestCheckpointsOfAnotherRun: embedded services begin empty, so checkpoints that are there cannot be theirs.
+func TestCheckpointsOfAnotherRun(t *testing.T) {
+	args := []string{"-decisions", "20", "-customers", "5", "-checkpoint", "100ms", "-checkpoint-dir", t.TempDir()}
+	lastLine(t, args...)
+	var stdout, stderr bytes.Buffer
+	status := run(t.Context(), append(args, "-json"), &stdout, &stderr)
+	if status != 1 || stdout.Len() > 0 || !strings.Contains(stderr.String(), "holds checkpoints of another run") {
+		t.Errorf("status %d, output %q, %q", status, &stdout, &stderr)
+	}
+}
+
 func TestBadFlags(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	status := run(t.Context(), []string{"-decisions", "-1", "-state", "disk", "-invalid", "NaN", "-checkpoint", "1ns", "-archive", "ftp://x", "-delivery", "maybe"}, &stdout, &stderr)

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/millrace-io/millrace/checkpoint"
 	"github.com/millrace-io/millrace/examples/decision-pipeline/internal/api"
 	"github.com/millrace-io/millrace/examples/decision-pipeline/internal/audit"
 	"github.com/millrace-io/millrace/examples/decision-pipeline/internal/model"
@@ -136,6 +137,9 @@ func (s *system) setUp(ctx context.Context) error {
 	if err := s.endpoints.EnsureBucket(ctx, s.places.checkpoints); err != nil {
 		return err
 	}
+	if err := s.refuseForeignCheckpoints(ctx); err != nil {
+		return err
+	}
 	if s.ready, err = s.endpoints.Setup(ctx, schema); err != nil {
 		return err
 	}
@@ -167,6 +171,24 @@ func (s *system) setUp(ctx context.Context) error {
 		},
 	})
 	return nil
+}
+
+// refuseForeignCheckpoints finds out at once what would otherwise fail at each restart: embedded parts begin empty, and checkpoints of another
+// run speak of a stream and of transactions that no longer exist.
+func (s *system) refuseForeignCheckpoints(ctx context.Context) error {
+	if s.c.DynamoDB != "" && len(s.c.brokers()) > 0 {
+		return nil
+	}
+	storage, err := checkpoint.OpenURL(s.places.checkpoints)
+	if err != nil {
+		return err
+	}
+	taken, _, err := checkpoint.List(ctx, storage)
+	if err != nil || len(taken) == 0 {
+		return err
+	}
+	return fmt.Errorf("decision-pipeline: -checkpoint-dir %s holds checkpoints of another run, whose embedded services are gone; "+
+		"give an empty place, or outside services by -dynamodb and -kafka", s.c.CheckpointDir)
 }
 
 // profilesMax bounds the reference data that a run writes; customers beyond it have the standard profile.
