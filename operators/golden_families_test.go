@@ -15,12 +15,12 @@ import (
 )
 
 var goldenFamilies = []goldenFamily{
-	{name: "window_tumbling", start: startWindow},
-	{name: "window_sliding", start: startWindow},
-	{name: "keyed_reduce", start: startReduce},
-	{name: "timers_event", start: startTimers},
-	{name: "timers_processing", start: startTimers},
-	{name: "timers_mixed", start: startTimers},
+	{name: "window_tumbling", start: startWindow, keyed: true},
+	{name: "window_sliding", start: startWindow, keyed: true},
+	{name: "keyed_reduce", start: startReduce, keyed: true},
+	{name: "timers_event", start: startTimers, keyed: true},
+	{name: "timers_processing", start: startTimers, keyed: true},
+	{name: "timers_mixed", start: startTimers, keyed: true},
 	{name: "assign_watermarks", start: startAssign},
 	{name: "watermark_generator", start: startGenerator, project: onlyGrowing},
 }
@@ -40,10 +40,11 @@ type keyedGolden[Out any] struct {
 	record func(v Out, o *goldenOutput)
 	text   bool
 	ended  bool // the watermark EndOfTime has come
+	order  func(operatortest.Element[Out]) int64
 }
 
 func newKeyedGolden[Out any](t *testing.T, stage operators.Stage[goldenRecord, Out], text bool, record func(Out, *goldenOutput)) *keyedGolden[Out] {
-	return &keyedGolden[Out]{record: record, text: text,
+	return &keyedGolden[Out]{record: record, text: text, order: goldenOrder[Out],
 		group: newGroup(t, stage, goldenKey, operatortest.Options{ForgetWatermark: true})}
 }
 
@@ -85,7 +86,7 @@ func (k *keyedGolden[Out]) step(s goldenStep) []goldenOutput {
 		panic("golden step " + s.Op)
 	}
 	var out []goldenOutput
-	for _, e := range g.outputs(goldenOrder) {
+	for _, e := range g.outputs(k.order) {
 		if !silent || e.Kind != operatortest.Watermark {
 			out = append(out, goldenElement(e, k.record))
 		}
@@ -98,6 +99,15 @@ func (k *keyedGolden[Out]) step(s goldenStep) []goldenOutput {
 		}
 	}
 	return out
+}
+
+// rescale implements rescaler. What the restore itself emits, the repeated watermark, is no output of the case.
+func (k *keyedGolden[Out]) rescale(n int, b state.Backend) {
+	k.group.o.State, k.group.o.ForgetWatermark = b, false
+	k.group.restore(n)
+	k.group.o.ForgetWatermark = true
+	k.group.outputs(k.order)
+	k.order = func(operatortest.Element[Out]) int64 { return 0 } // one subtask after the other: keys are compared one by one
 }
 
 // tally is an accumulator for all functions of the window families.

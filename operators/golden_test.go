@@ -15,9 +15,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/millrace-io/millrace/connectors"
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/operators/operatortest"
+	"github.com/millrace-io/millrace/state"
+	"github.com/millrace-io/millrace/state/pebblestate"
 )
 
 // goldenCase is one case of testdata/golden; README.md there describes the format.
@@ -140,6 +144,7 @@ type goldenRunner interface {
 type goldenFamily struct {
 	name  string
 	start func(t *testing.T, c goldenCase) (goldenRunner, string)
+	keyed bool // the runner is a rescaler
 	// project reduces the expected output of a case to what the operator here promises.
 	project func([][]goldenOutput) [][]goldenOutput
 }
@@ -161,7 +166,7 @@ func TestGolden(t *testing.T) {
 				if f.project != nil {
 					c.Expect = f.project(c.Expect)
 				}
-				if err := replayGolden(c, runner); err != nil {
+				if err := replayGolden(c, sameGolden, func(_ int, s goldenStep) []goldenOutput { return runner.step(s) }); err != nil {
 					t.Errorf("%s %+v: %v", c.ID, c.Params, err)
 				}
 			}
@@ -171,6 +176,44 @@ func TestGolden(t *testing.T) {
 			}
 			if ran == 0 {
 				t.Error("no case was replayed")
+			}
+		})
+	}
+}
+
+// rescaler is a runner whose state can be taken to other subtasks at any time.
+type rescaler interface {
+	goldenRunner
+	// rescale goes on from a snapshot with n subtasks on the backend, as a job does: the watermark stays.
+	rescale(n int, b state.Backend)
+}
+
+// TestGoldenRescaled replays the keyed cases again with restores between their steps that nobody asked for, into one to four subtasks on Pebble:
+// the output of each key is the same.
+func TestGoldenRescaled(t *testing.T) {
+	for _, f := range goldenFamilies {
+		if !f.keyed {
+			continue
+		}
+		t.Run(f.name, func(t *testing.T) {
+			for i, c := range readGolden(t, f.name) {
+				if i%3 != 0 { // each restore writes files; TestGolden has replayed all cases
+					continue
+				}
+				runner, reason := f.start(t, c)
+				if reason != "" {
+					continue
+				}
+				b := pebblestate.New(pebblestate.Options{Dir: "state", FS: vfs.NewMem(), CacheBytes: 4 << 10, BlockCacheBytes: 64 << 10, MemTableBytes: 64 << 10})
+				restored := func(step int, s goldenStep) []goldenOutput {
+					if step > 0 && step%(len(c.Steps)/4+1) == 0 {
+						runner.(rescaler).rescale(1+step%4, b)
+					}
+					return runner.step(s)
+				}
+				if err := replayGolden(c, samePerKey, restored); err != nil {
+					t.Errorf("%s: %v", c.ID, err)
+				}
 			}
 		})
 	}
@@ -209,10 +252,10 @@ func readGolden(t *testing.T, family string) []goldenCase {
 	return cases
 }
 
-func replayGolden(c goldenCase, r goldenRunner) error {
+func replayGolden(c goldenCase, same func(want, got []goldenOutput) error, do func(i int, s goldenStep) []goldenOutput) error {
 	for i, s := range c.Steps {
-		got := r.step(s)
-		if err := sameGolden(c.Expect[i], got); err != nil {
+		got := do(i, s)
+		if err := same(c.Expect[i], got); err != nil {
 			return fmt.Errorf("step %d, %s %q %s at %d: %w", i, s.Op, s.Key, s.Value, s.tsMS(), err)
 		}
 	}
@@ -234,6 +277,28 @@ func sameGolden(want, got []goldenOutput) error {
 			return fmt.Errorf("at output %d got %v, want %v", i, got, want)
 		}
 		i = end
+	}
+	return nil
+}
+
+// samePerKey compares the outputs of each key, and the control elements: between the keys of several subtasks there is no order.
+func samePerKey(want, got []goldenOutput) error {
+	split := func(os []goldenOutput) map[string][]goldenOutput {
+		keys := map[string][]goldenOutput{}
+		for _, o := range os {
+			k := o.Kind + " " + o.Key
+			keys[k] = append(keys[k], o)
+		}
+		return keys
+	}
+	w, g := split(want), split(got)
+	if len(w) != len(g) {
+		return fmt.Errorf("got %v, want %v", got, want)
+	}
+	for k := range w {
+		if err := sameGolden(w[k], g[k]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
