@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+
+	"github.com/millrace-io/millrace/state"
 )
 
 // Storage is where checkpoints live. It is a description: a value that holds options and starts nothing. Dir and S3 return one;
@@ -64,8 +66,8 @@ var (
 	// ErrUnknownOutcome says that the storage did not answer and a write may or may not be there. The Journal is unusable from then
 	// on; Lead makes a new one that knows.
 	ErrUnknownOutcome = errors.New("checkpoint: the storage has not answered, a write may or may not have taken effect")
-	// ErrCorrupt marks every *CorruptError.
-	ErrCorrupt = errors.New("checkpoint: corrupt object")
+	// ErrCorrupt marks every *CorruptError, and every *state.CorruptError: it is state.ErrCorrupt.
+	ErrCorrupt = state.ErrCorrupt
 )
 
 // CorruptError says that an object of a storage is not what was once written. errors.Is(err, ErrCorrupt) finds it.

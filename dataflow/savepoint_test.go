@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,5 +182,53 @@ func TestDrainFiresTimersAndWindows(t *testing.T) {
 		if got := strings.Join(sink.Values(), ", "); got != want {
 			t.Errorf("drain %v: got %s, want %s", drain, got, want)
 		}
+	}
+}
+
+// TestDamagedStateIsRefused flips one bit in each state file of a checkpoint in turn, and cuts it short: the job names the file and does not
+// start, and it does not try again.
+func TestDamagedStateIsRefused(t *testing.T) {
+	src, sink := events(2, 500, 20), memory.NewSink[total]()
+	dir := t.TempDir()
+	o := dataflow.Options{Parallelism: 2, Checkpoint: checkpoint.Every(10*time.Millisecond, checkpoint.Dir(dir), checkpoint.Retain(1))}
+	if err := countGraph(src, sink, "count").Run(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	m, _, err := checkpoint.LoadFrom(t.Context(), checkpoint.Dir(dir), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := 0
+	for _, op := range m.Operators {
+		for _, sub := range op.Subtasks {
+			for _, f := range sub.Files {
+				damaged++
+				path := filepath.Join(dir, f.Name)
+				whole, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				flipped := slices.Clone(whole)
+				flipped[len(flipped)/2] ^= 1
+				for what, bytes := range map[string][]byte{"flipped": flipped, "cut": whole[:len(whole)-1], "empty": nil} {
+					if err := os.WriteFile(path, bytes, 0o644); err != nil {
+						t.Fatal(err)
+					}
+					err := countGraph(src, sink, "count").Run(t.Context(), o)
+					if !errors.Is(err, checkpoint.ErrCorrupt) || !strings.Contains(err.Error(), f.Name) {
+						t.Errorf("%s: got %v, want an error that names %s", what, err, f.Name)
+					}
+				}
+				if err := os.WriteFile(path, whole, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if damaged < 2 {
+		t.Fatalf("%d state files, want one a subtask", damaged)
+	}
+	if err := countGraph(src, sink, "count").Run(t.Context(), o); err != nil {
+		t.Errorf("with the files as they were: %v", err)
 	}
 }

@@ -68,7 +68,11 @@ type Entry struct {
 	Value []byte
 }
 
-// CorruptError says that a state file is not as it was written.
+// ErrCorrupt marks every error about stored bytes that are not what was once written, here and in package checkpoint: errors.Is finds
+// it. Trying again cannot help.
+var ErrCorrupt = errors.New("corrupt")
+
+// CorruptError says that a state file is not as it was written. errors.Is(err, ErrCorrupt) finds it.
 type CorruptError struct {
 	File   string // name of the object; "" where the reader does not know it
 	Offset int64  // in bytes, of the frame that is wrong
@@ -86,6 +90,9 @@ func (e *CorruptError) Error() string {
 
 // Unwrap is the fault.
 func (e *CorruptError) Unwrap() error { return e.Err }
+
+// Is makes errors.Is(e, ErrCorrupt) true.
+func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 
 // fileWriter writes a state file with the memory of one block and its largest entry.
 type fileWriter struct {

@@ -168,7 +168,7 @@ func (j *Job) supervise(ctx context.Context, a *attempt) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if errors.Is(err, checkpoint.ErrFenced) {
+		if errors.Is(err, checkpoint.ErrFenced) || permanent(err) {
 			return err
 		}
 		if a.flights.anyCompleted() || j.cfg.Now().Sub(began) >= j.cfg.Restart.ResetAfter {
@@ -193,10 +193,13 @@ func (j *Job) supervise(ctx context.Context, a *attempt) error {
 	}
 }
 
-// permanent reports whether starting again cannot help.
+// permanent reports whether starting again cannot help: the checkpoint is damaged, or the graph does not fit it.
 func permanent(err error) bool {
 	var unmatched *checkpoint.UnmatchedStateError
-	return errors.As(err, &unmatched) || errors.Is(err, checkpoint.ErrCorrupt)
+	var mismatch *checkpoint.StateMismatchError
+	var undeclared *state.UndeclaredStateError
+	return errors.As(err, &unmatched) || errors.As(err, &mismatch) || errors.As(err, &undeclared) ||
+		errors.Is(err, checkpoint.ErrCorrupt)
 }
 
 func (j *Job) addRestart() {
