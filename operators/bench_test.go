@@ -103,3 +103,33 @@ func BenchmarkTimers(b *testing.B) {
 		}
 	}
 }
+
+// TestRecordPathDoesNotAllocate holds the keyed record path at no allocation for a record of a key that is known.
+func TestRecordPathDoesNotAllocate(t *testing.T) {
+	process := operatortest.New(t, operators.Process(benchKey, nil, func(k *operators.Keyed[int64, benchRecord, int64]) {
+		sum := k.Value[int64]("sum")
+		k.OnRecord(func(c *operators.Ctx[int64, int64], r benchRecord) error {
+			v, err := sum.Get()
+			if err != nil {
+				return err
+			}
+			c.TimerAt(time.UnixMilli(1000))
+			if err := sum.Set(v + r.N); err != nil {
+				return err
+			}
+			return c.Emit(v)
+		})
+	}), operatortest.Options{Discard: true}).KeyBy(benchKey, nil)
+	window := operatortest.New(t, operators.WindowAggregate(benchKey, nil, operators.Tumbling(time.Second), operators.Count[benchRecord](),
+		func(_ int64, _ operators.Window, n int64) int64 { return n }), operatortest.Options{Discard: true}).KeyBy(benchKey, nil)
+	times := operatortest.New(t, operators.Timestamps(operators.Watermarks[int64]{Timestamp: time.UnixMilli}), operatortest.Options{Discard: true})
+	for name, do := range map[string]func(){
+		"Process":         func() { process.Process(benchRecord{7, 1}, 1) },
+		"WindowAggregate": func() { window.Process(benchRecord{7, 1}, 1) },
+		"Timestamps":      func() { times.Process(5, 1) },
+	} {
+		if n := testing.AllocsPerRun(1000, do); n != 0 {
+			t.Errorf("%s allocates %v times a record", name, n)
+		}
+	}
+}
