@@ -35,9 +35,6 @@ const (
 // also runs once when the graph is checked. State held in variables of the Stage's body belongs to that one instance.
 type Stage[In, Out any] func(t *Task, emit func(Out) error) (func(In) error, error)
 
-// Stage2 builds one subtask's instance of an operator with two inputs; the same goroutine calls both functions.
-type Stage2[A, B, Out any] func(t *Task, emit func(Out) error) (func(A) error, func(B) error, error)
-
 // Context is what travels beside the record: set by the head of the chain for each record and shared by all operators of the
 // chain. An operator that emits at another time (a timer) sets TimestampMS first.
 type Context struct {
