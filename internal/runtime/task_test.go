@@ -301,3 +301,14 @@ func TestRestoredWatermarkIsRepeated(t *testing.T) {
 		}
 	})
 }
+
+// TestSourceForgetsItsWatermark: a source whose input had ended says so again itself, after the splits that it got back, if any.
+func TestSourceForgetsItsWatermark(t *testing.T) {
+	r := newRig(t, 0)
+	r.op.node.Source = &Source{}
+	a := &attempt{cfg: &Config{MaxParallelism: 128}, restored: &checkpoint.RestorePlan{Operators: []checkpoint.OperatorRestore{
+		{UID: "step", Known: true, Subtasks: []checkpoint.SubtaskRestore{{WatermarkMS: operators.EndOfTime}}}}}}
+	if err := a.openState(t.Context(), r.t); err != nil || r.op.task.Watermark() != operators.NoWatermark {
+		t.Errorf("watermark %d, %v", r.op.task.Watermark(), err)
+	}
+}
