@@ -122,7 +122,9 @@ func BenchmarkLatency(b *testing.B) {
 			g.From("source", ticker{time.Millisecond, b.N}).
 				KeyBy(func(at time.Time) int64 { return at.UnixNano() }).
 				Process("lag", func(k *operators.Keyed[int64, time.Time, time.Duration]) {
-					k.OnRecord(func(c *operators.Ctx[int64, time.Duration], emitted time.Time) error { return c.Emit(time.Since(emitted)) })
+					k.OnRecord(func(c *operators.Ctx[int64, time.Duration], emitted time.Time) error {
+						return c.Emit(time.Since(emitted))
+					})
 				}).
 				To("sink", lags{mu: &sync.Mutex{}, all: &all})
 			if err := g.Run(b.Context(), dataflow.Options{Parallelism: parallelism, Restart: dataflow.Restart{Never: true}}); err != nil {
