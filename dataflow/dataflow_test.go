@@ -12,6 +12,7 @@ import (
 	"github.com/millrace-io/millrace/connectors/memory"
 	"github.com/millrace-io/millrace/dataflow"
 	"github.com/millrace-io/millrace/operators"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap/zaptest"
 )
 
@@ -115,5 +116,46 @@ func TestBoundedJobCountsEverything(t *testing.T) {
 			}
 			verify(t, src, sink.Values())
 		})
+	}
+}
+
+// TestNewChain: a sink in tasks of its own sees the same records in the same order, and a slow one does not hold up its sibling.
+func TestNewChain(t *testing.T) {
+	src := events(2, 2000, 10)
+	src.PerCheckpoint = 200
+	chained, own := memory.NewSink[total](), memory.NewSink[total]()
+	g := dataflow.New("chains")
+	counts := g.From("source", src).
+		KeyBy(func(e event) string { return e.Key }).
+		Process("count", count)
+	counts.To("chained", chained)
+	counts.To("own", own).NewChain()
+	reg := prometheus.NewRegistry()
+	j, err := g.Start(t.Context(), dataflow.Options{Parallelism: 2, Metrics: reg,
+		Checkpoint: checkpoint.Every(10*time.Millisecond, checkpoint.Dir(t.TempDir()))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	verify(t, src, chained.Values())
+	verify(t, src, own.Values())
+	tasks := map[string]bool{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "task" {
+					tasks[l.GetValue()] = true
+				}
+			}
+		}
+	}
+	if tasks["chained"] || len(tasks) > 0 && !tasks["own"] {
+		t.Errorf("tasks are %v, want own as a task and chained as a part of count", tasks)
 	}
 }

@@ -29,6 +29,8 @@ type Node struct {
 	UID         string // empty for a stateless step
 	Name        string
 	Parallelism int // 0: the job's
+	// NewChain makes the node the head of a task of its own though it could run in the task of its input.
+	NewChain bool
 	Inputs      []*Edge
 	Outputs     []*Edge
 	// Build makes one subtask's instance: emit is a func(Out) error, the result one func(In) error per input.
@@ -120,7 +122,7 @@ func (p *Plan) nameChains() {
 
 // chained reports whether the two ends of e run in one task.
 func chained(e *Edge) bool {
-	return e.Kind == Forward && e.From.Parallelism == e.To.Parallelism && len(e.To.Inputs) == 1
+	return e.Kind == Forward && e.From.Parallelism == e.To.Parallelism && len(e.To.Inputs) == 1 && !e.To.NewChain
 }
 
 // Sort returns the nodes so that each comes after those it reads from, otherwise in the given order. An error names a cycle.

@@ -64,7 +64,7 @@ func graph(p parts) *dataflow.Graph {
 		Process(uidEnrich, enrich(p.profiles))
 	events := out.Map(func(e enriched) Event { return e.Event })
 	published := events.To(uidPublish, p.publish)
-	archived := events.To(uidArchive, p.archive)
+	archived := events.To(uidArchive, p.archive).NewChain() // storing files at a checkpoint must not hold up the topic
 	stored := out.Map(func(e enriched) model.Variable { return e.Variable }).To(uidVariables, p.variables)
 	decisions.DeadLetters().
 		Union(out.DeadLetters(), published.DeadLetters(), archived.DeadLetters(), stored.DeadLetters()).
