@@ -445,3 +445,33 @@ func TestSavepointDuringARestart(t *testing.T) {
 		}
 	})
 }
+
+// brokenStorage panics each time it is opened but the first.
+type brokenStorage struct {
+	checkpoint.Storage
+	opened *atomic.Int64
+}
+
+func (s brokenStorage) Open(ctx context.Context) (checkpoint.Objects, error) {
+	if s.opened.Add(1) > 1 {
+		panic("broken storage")
+	}
+	return s.Storage.Open(ctx)
+}
+
+// TestPanicOfTheStorage during a restart counts as a failed restart and does not end the process.
+func TestPanicOfTheStorage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHooks(numbers(10), func(_ context.Context, call string) error {
+			if call == "Prepare" {
+				return errors.New("boom")
+			}
+			return nil
+		})
+		store := brokenStorage{checkpointtest.NewMemory("m"), &atomic.Int64{}}
+		err := h.graph().Run(t.Context(), dataflow.Options{Restart: dataflow.Restart{MaxAttempts: 3}, Checkpoint: checkpoint.Every(time.Second, store)})
+		if err == nil || !strings.Contains(err.Error(), "gave up after 3 restarts") || !strings.Contains(err.Error(), "broken storage") {
+			t.Errorf("got %v", err)
+		}
+	})
+}

@@ -336,7 +336,7 @@ func TestCulprit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, 0)
 			innocent := func(v int) int { return f(v) } // calls the culprit, as a step calls the one behind it
-			for i, u := range []any{innocent, f, "not a function", (func(int) int)(nil)} {
+			for i, u := range []any{innocent, f, 7, (func(int) int)(nil)} {
 				o := &op{node: &Node{UID: fmt.Sprint("step-", i)}, task: operators.NewTask(operators.TaskConfig{})}
 				o.task.UserFuncs(u)
 				r.t.ops = append(r.t.ops, o)
