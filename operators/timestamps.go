@@ -149,7 +149,7 @@ func (g *generator) onSplit(split int, e SplitEvent) error {
 	s := g.at(split)
 	switch e {
 	case SplitAdded:
-		s.known, s.idle = true, false
+		*s = splitTime{known: true, newest: NoWatermark} // the number may be that of a finished split
 	case SplitIdle:
 		s.idle = true
 	case SplitFinished:

@@ -183,3 +183,21 @@ func TestFaultsOfWatermarks(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestNumberOfAFinishedSplitIsGivenAgain: a split that gets it holds the watermark until its own first record, and is not held to what the
+// finished one had shown.
+func TestNumberOfAFinishedSplitIsGivenAgain(t *testing.T) {
+	h := timestamps(t, operators.Watermarks[int64]{}, operatortest.Options{})
+	h.Split(0, operators.SplitAdded)
+	h.Split(1, operators.SplitAdded)
+	h.ProcessSplit(0, 1, 1000)
+	h.ProcessSplit(1, 2, 500)
+	h.Split(0, operators.SplitFinished)
+	h.Split(0, operators.SplitAdded)
+	h.ProcessSplit(1, 3, 900)
+	h.Dry()
+	want(t, "before the new split has a record", h.Outputs(), "1@1000, 2@500, watermark 499, 3@900")
+	h.ProcessSplit(0, 4, 800)
+	h.Dry()
+	want(t, "after it", h.Outputs(), "4@800, watermark 799")
+}

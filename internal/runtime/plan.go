@@ -31,8 +31,8 @@ type Node struct {
 	Parallelism int // 0: the job's
 	// NewChain makes the node the head of a task of its own though it could run in the task of its input.
 	NewChain bool
-	Inputs      []*Edge
-	Outputs     []*Edge
+	Inputs   []*Edge
+	Outputs  []*Edge
 	// Build makes one subtask's instance: emit is a func(Out) error, the result one func(In) error per input.
 	Build func(t *operators.Task, emit any) (pushes []any, err error)
 	// Source is set for a source; Build is then nil.

@@ -27,7 +27,8 @@ type sourceDriver struct {
 	reader sourceReader
 	// index numbers the splits of this subtask; live are those not finished.
 	index   map[string]int
-	numbers int // given out so far; never given twice
+	numbers int   // given out so far
+	unused  []int // of these, the numbers of finished splits
 	live    int
 	// finished are the splits read to their end that the enumerator may not know of yet: part of every snapshot until it does.
 	finished []string
@@ -147,8 +148,7 @@ func (s *sourceDriver) add(splits []connectors.Split) error {
 	wasIdle := s.allIdle()
 	for _, sp := range splits {
 		if _, ok := s.index[sp.ID]; !ok {
-			s.index[sp.ID] = s.numbers
-			s.numbers++
+			s.index[sp.ID] = s.number()
 		}
 		s.live++
 		if err := s.tell(s.index[sp.ID], operators.SplitAdded); err != nil {
@@ -161,6 +161,18 @@ func (s *sourceDriver) add(splits []connectors.Split) error {
 		}
 	}
 	return s.reader.AddSplits(splits)
+}
+
+// number is a number for a split, one of a finished split if there is one: what operators keep per split stays bounded by the splits that are
+// read at a time.
+func (s *sourceDriver) number() int {
+	if n := len(s.unused); n > 0 {
+		i := s.unused[n-1]
+		s.unused = s.unused[:n-1]
+		return i
+	}
+	s.numbers++
+	return s.numbers - 1
 }
 
 // allIdle reports whether no split can advance the watermark now.
@@ -234,6 +246,7 @@ func (s *sourceDriver) finish(id string) error {
 	if err := s.tell(i, operators.SplitFinished); err != nil {
 		return err
 	}
+	s.unused = append(s.unused, i)
 	if err := crash.At(crash.SourceSplitFinished); err != nil {
 		return err
 	}
