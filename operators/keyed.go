@@ -172,6 +172,7 @@ func Process[K comparable, In, Out any](key func(In) K, codec serde.Serde[K], bu
 			return nil, err
 		}
 		t.UseState(s)
+		t.OnBatch(s.Touch)
 		t.UserFuncs(key)
 		b.hookTimers()
 		return b.push(key), nil

@@ -98,6 +98,7 @@ type Hooks struct {
 	End           []func() error
 	Close         []func() error
 	State         state.Operator
+	Prefetch      func(hashes []uint64)
 	SaveRaw       func() ([][]byte, error)
 	RestoreRaw    func(blobs [][]byte) error
 	NextTimer     func() (ms int64, ok bool)
@@ -202,6 +203,10 @@ func (t *Task) UseTimers(next func() (ms int64, ok bool), fire func(nowMS int64)
 	}
 	t.hooks.NextTimer, t.hooks.FireTimers = next, fire
 }
+
+// OnBatch declares f to be called with the key hashes of records that are about to come one by one, in order, some dozens at a time, and not for
+// every record: it may fetch what they will need. hashes is valid during the call.
+func (t *Task) OnBatch(f func(hashes []uint64)) { t.hooks.Prefetch = f }
 
 // UserFuncs names the user's functions that this operator calls, so that a panic in one of them is reported with this step's name.
 func (t *Task) UserFuncs(fs ...any) { t.hooks.UserFuncs = append(t.hooks.UserFuncs, fs...) }

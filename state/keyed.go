@@ -32,8 +32,11 @@ type Keyed[K comparable] struct {
 	codec   serde.Serde[K]
 	cfg     Config
 	members []member[K]
-	names   map[string]bool
-	errs    []error
+	// touchers are the members that Touch reaches; touched has no meaning.
+	touchers []toucher
+	touched  uint64
+	names    map[string]bool
+	errs     []error
 
 	groups GroupRange
 	span   uint
@@ -150,6 +153,9 @@ func (s *Keyed[K]) declare(name string, kind Kind, opts []Option, make func(id i
 	s.fault(faults...)
 	if len(faults) == 0 {
 		s.members = append(s.members, m)
+		if t, ok := m.(toucher); ok {
+			s.touchers = append(s.touchers, t)
+		}
 	}
 }
 

@@ -440,3 +440,41 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		t.Fatal("nothing was delivered")
 	}
 }
+
+// TestPrefetchSeesTheHashesBeforeTheirRecords: in order, each once, in parts of at most prefetchRecords; small batches are not worth it.
+func TestPrefetchSeesTheHashesBeforeTheirRecords(t *testing.T) {
+	q := NewQueue(1)
+	e := NewEdge[int](q, 0)
+	c := &operators.Context{}
+	var ahead, seen []uint64
+	e.Attach(c, func(int) error {
+		if len(ahead) <= len(seen) || ahead[len(seen)] != c.KeyHash {
+			t.Fatalf("record %d comes before its hash", len(seen))
+		}
+		seen = append(seen, c.KeyHash)
+		return nil
+	})
+	e.Prefetch(func(h []uint64) {
+		if len(h) > prefetchRecords || len(ahead) != len(seen) {
+			t.Fatalf("%d hashes at once, %d records still to come", len(h), len(ahead)-len(seen))
+		}
+		ahead = append(ahead, h...)
+	})
+	w := NewWriter(t.Context(), &operators.Context{}, []*Edge[int]{e})
+	send := ByKey(w, func(v int) int { return v }, func(v int) uint64 { return uint64(v) * 0x9e3779b97f4a7c15 }, 128)
+	for v := range 150 {
+		if err := send(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	d := <-q.C
+	if err := d.Deliver(); err != nil {
+		t.Fatal(err)
+	}
+	if len(seen) != 150 {
+		t.Errorf("%d records, want 150", len(seen))
+	}
+}

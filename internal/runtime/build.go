@@ -99,7 +99,7 @@ func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
 				}
 				r = 0
 			}
-			if err := e.Types.attach(a.edges[e][s][r], t.opctx, head.pushes[e.Input]); err != nil {
+			if err := e.Types.attach(a.edges[e][s][r], t.opctx, head.pushes[e.Input], head.hooks().Prefetch); err != nil {
 				return t, err
 			}
 		}

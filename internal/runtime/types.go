@@ -14,7 +14,7 @@ type EdgeTypes interface {
 	// Combine makes one func(T) error that calls each of outs.
 	Combine(outs []any) any
 	newEdge(q *exchange.Queue, channel int) any
-	attach(edge any, c *operators.Context, push any) error
+	attach(edge any, c *operators.Context, push any, prefetch func(hashes []uint64)) error
 	// newWriter makes the writer over the edges to all receivers and its func(T) error.
 	newWriter(w writerConfig) (exchange.Output, any)
 }
@@ -54,12 +54,14 @@ func (Types[T]) Combine(outs []any) any {
 
 func (Types[T]) newEdge(q *exchange.Queue, channel int) any { return exchange.NewEdge[T](q, channel) }
 
-func (Types[T]) attach(edge any, c *operators.Context, push any) error {
+func (Types[T]) attach(edge any, c *operators.Context, push any, prefetch func(hashes []uint64)) error {
 	f, ok := push.(func(T) error)
 	if !ok {
 		return fmt.Errorf("runtime: step takes %T, its input is %T", push, edge)
 	}
-	edge.(*exchange.Edge[T]).Attach(c, f)
+	e := edge.(*exchange.Edge[T])
+	e.Attach(c, f)
+	e.Prefetch(prefetch)
 	return nil
 }
 
