@@ -24,23 +24,23 @@ type metrics struct {
 
 func newMetrics(r prometheus.Registerer) metrics {
 	gauge := func(name, help string) prometheus.Gauge {
-		return connectors.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_dynamodb_sink_" + name, Help: help}))
+		return connectors.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help}))
 	}
 	counter := func(name, help string) prometheus.Counter {
-		return connectors.Register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_dynamodb_sink_" + name, Help: help}))
+		return connectors.Register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help}))
 	}
 	return metrics{
-		calls:       gauge("calls_in_flight", "Calls that run now."),
-		buffered:    gauge("buffered_bytes", "Bytes held, waiting or in flight; at Options.BufferBytesMax the input waits."),
-		window:      gauge("calls_window", "Calls that may run at once."),
-		written:     counter("items_written_total", "Items written."),
-		superseded:  counter("items_superseded_total", "Items not written because a later one of their key was buffered."),
-		conditions:  counter("condition_failures_total", "Items not written because the table held an equal or newer version."),
-		deadLetters: counter("dead_letters_total", "Items that can never be written, handed over as dead letters."),
-		sent:        counter("items_sent_total", "Items in calls, each attempt counted."),
-		unprocessed: counter("items_unprocessed_total", "Items that the service sent back unprocessed; over items sent it is the unprocessed share."),
-		units:       counter("write_units_total", "Write units that the service counted."),
-		failures:    counter("call_failures_total", "Calls without a usable answer, repeated."),
+		calls:       gauge("millrace_dynamodb_sink_calls_in_flight", "Calls that run now."),
+		buffered:    gauge("millrace_dynamodb_sink_buffered_bytes", "Bytes held, waiting or in flight; at Options.BufferBytesMax the input waits."),
+		window:      gauge("millrace_dynamodb_sink_calls_window", "Calls that may run at once."),
+		written:     counter("millrace_dynamodb_sink_items_written_total", "Items written."),
+		superseded:  counter("millrace_dynamodb_sink_items_superseded_total", "Items not written because a later one of their key was buffered."),
+		conditions:  counter("millrace_dynamodb_sink_condition_failures_total", "Items not written because the table held an equal or newer version."),
+		deadLetters: counter("millrace_dynamodb_sink_dead_letters_total", "Items that can never be written, handed over as dead letters."),
+		sent:        counter("millrace_dynamodb_sink_items_sent_total", "Items in calls, each attempt counted."),
+		unprocessed: counter("millrace_dynamodb_sink_items_unprocessed_total", "Items that the service sent back unprocessed; over items sent it is the unprocessed share."),
+		units:       counter("millrace_dynamodb_sink_write_units_total", "Write units that the service counted."),
+		failures:    counter("millrace_dynamodb_sink_call_failures_total", "Calls without a usable answer, repeated."),
 		throttles: connectors.Register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_dynamodb_sink_throttles_total",
 			Help: "Throttled calls by the service's reason."}, []string{"reason"})),
 	}
