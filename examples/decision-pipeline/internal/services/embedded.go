@@ -2,16 +2,10 @@ package services
 
 import (
 	"fmt"
-	"io"
-	stdlog "log"
-	"net"
-	"net/http"
-	"time"
-
-	"github.com/twmb/franz-go/pkg/sr/srfake"
 
 	"github.com/millrace-io/millrace/connectors/dynamodb/dynamodbtest"
 	"github.com/millrace-io/millrace/connectors/kafka/kafkatest"
+	"github.com/millrace-io/millrace/serde/registrytest"
 )
 
 // Embed starts inside this process, on ports of 127.0.0.1, every service that e leaves empty, and fills in where it is. partitions
@@ -37,14 +31,12 @@ func (e *Endpoints) Embed(partitions int) (close func(), err error) {
 		e.Brokers = k.Brokers()
 	}
 	if e.Registry == "" {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		registry, err := registrytest.Start(registrytest.Options{})
 		if err != nil {
 			return close, fmt.Errorf("services: embedded schema registry: %w", err)
 		}
-		s := &http.Server{Handler: srfake.New().Handler(), ReadHeaderTimeout: time.Minute, ErrorLog: stdlog.New(io.Discard, "", 0)}
-		go s.Serve(l) //nolint:errcheck // ends with ErrServerClosed
-		closers = append(closers, func() { s.Close() })
-		e.Registry = "http://" + l.Addr().String()
+		closers = append(closers, func() { registry.Close() }) //nolint:errcheck // the process ends
+		e.Registry = registry.URL()
 	}
 	return close, nil
 }
