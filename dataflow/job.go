@@ -163,7 +163,8 @@ func (j *Job) Savepoint(ctx context.Context) (uri string, err error) {
 }
 
 // Stop takes a savepoint, ends the job when everything in it is committed, and returns its URI. With drain the sources end their input
-// first, so that windows and event-time timers fire: for a job that will not be continued.
+// first, so that windows and event-time timers fire: for a job that will not be continued, since to the steps of one that is started from a drained
+// savepoint every record comes after the end of time, and so too late.
 func (j *Job) Stop(ctx context.Context, drain bool) (uri string, err error) {
 	return j.j.Savepoint(ctx, true, drain)
 }

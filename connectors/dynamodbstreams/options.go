@@ -84,7 +84,8 @@ func TrimHorizon() Start { return Start{} }
 
 // Latest starts with the changes made from now on. "Now" is taken once, on the first start, rounded down to the second (times
 // of records may be), and kept in the checkpoint: changes made while the job is down are never skipped. A few changes of that very
-// second may be older than the start.
+// second may be older than the start. Before the first checkpoint has completed there is nothing to keep it in: a job that dies by then takes a
+// new "now". Give AtTimestamp where that matters.
 func Latest() Start { return Start{latest: true} }
 
 // AtTimestamp starts with the changes made at t or later. The service rounds the times of records down to the second, and so is t: no

@@ -30,7 +30,7 @@ func Earliest() Start { return Start{} }
 
 // Latest begins behind the records that can be read now; with ReadCommitted that is the first open transaction, so that records which
 // become visible after the start are read. It is resolved to offsets once, when the job starts for the first time; they are kept in
-// the checkpoint.
+// the checkpoint; a job that dies before its first checkpoint resolves them anew. Give FromTimestamp where that matters.
 func Latest() Start { return Start{mode: startLatest} }
 
 // FromTimestamp begins at the first record whose timestamp is t (to the millisecond) or later, and like Latest in a partition that has
