@@ -296,7 +296,6 @@ func runTimerCommand(c *operators.Ctx[string, fired], words []string) {
 // when the input runs dry.
 type watermarkGolden struct {
 	h        *operatortest.Harness[int64, int64]
-	nowMS    int64
 	interval int64 // 0: the case says when
 	dueMS    int64
 }

@@ -211,7 +211,13 @@ func TestBreachesAreSeen(t *testing.T) {
 	} {
 		t.Run(fault, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				err := run(numbers{chains: 3, links: 2, per: 11, fault: fault})
+				n := numbers{chains: 3, links: 2, per: 11, fault: fault}
+				if fault == "snapshot leaves a split out" {
+					// One split at a time, in its middle at the checkpoint: how many splits a subtask has by then is otherwise a matter of
+					// how far the hand-over, which runs beside it, has come.
+					n.chains, n.per = 1, 30
+				}
+				err := run(n)
 				if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 					t.Errorf("error %v, want one with %q", err, want)
 				}
