@@ -28,11 +28,9 @@ type hourly struct {
 
 func main() {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	views := memory.Source[view]{Splits: 2, Records: 5_000_000, // stands for a topic: kafka.NewSource
-		Value: func(split int, i int64) view {
-			return view{User: fmt.Sprintf("user-%d", (i*7+int64(split))%100), At: start.Add(time.Duration(i) * 100 * time.Millisecond)}
-		},
-	}
+	views := memory.Source[view]{Splits: 2, Records: 5_000_000, Value: func(split int, i int64) view { // stands for kafka.NewSource
+		return view{User: fmt.Sprintf("user-%d", (i*7+int64(split))%100), At: start.Add(time.Duration(i) * 100 * time.Millisecond)}
+	}}
 	g := dataflow.New("first")
 	g.From("views", views).
 		Timestamps(operators.Watermarks[view]{Timestamp: func(v view) time.Time { return v.At }, OutOfOrderness: time.Minute}).
