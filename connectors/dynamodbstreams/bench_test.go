@@ -32,7 +32,7 @@ func BenchmarkEmit(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		h := &heldShard{id: "shard", pos: position{ARN: modelARN}, taken: make(chan struct{}, 1)}
-		if _, err := r.emit(&out, h, &page{records: st.shards[0].records}, 1000); err != nil {
+		if _, err := r.emit(&out, h, &page{records: st.known()[0].records}, 1000); err != nil {
 			b.Fatal(err)
 		}
 	}

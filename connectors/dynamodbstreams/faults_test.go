@@ -94,7 +94,7 @@ func TestS14_CrashAfterFetch(t *testing.T) {
 func TestS20_ThrottlingStorm(t *testing.T) {
 	scenario(t, opts{}, nil, func(t *testing.T, st *model, j *job) {
 		st.split(0, 4)
-		victim := st.shards[1].id
+		victim := st.known()[1].id
 		st.fail(func(call, shard string) error {
 			if shard == victim {
 				return failure("LimitExceededException")
@@ -104,7 +104,7 @@ func TestS20_ThrottlingStorm(t *testing.T) {
 		start(t, j)
 		st.some(400, 40)
 		others := 0
-		for _, s := range st.shards[2:] {
+		for _, s := range st.known()[2:] {
 			others += len(s.records)
 		}
 		runFor(t, j, 20*time.Second)
@@ -287,7 +287,7 @@ func TestS28_Poison(t *testing.T) {
 					t.Fatalf("%d dead letters and %d records, want 1 and 11", len(letters), j.Len())
 				}
 				d := letters[0]
-				if !strings.Contains(d.Reason, "no such field") || d.At.Split != st.shards[0].id || d.At.Sequence == "" || d.UID != "source" {
+				if !strings.Contains(d.Reason, "no such field") || d.At.Split != st.known()[0].id || d.At.Sequence == "" || d.UID != "source" {
 					t.Errorf("dead letter %+v", d)
 				}
 				want := fmt.Sprintf(`{"dynamodb":{"ApproximateCreationDateTime":946684800,"Keys":{"id":{"S":"k1"}},"NewImage":{"id":{"S":"k1"},"n":{"N":"2"}},"SequenceNumber":"%s"},"eventID":"k1#2","eventName":"MODIFY"}`, d.At.Sequence)
@@ -301,7 +301,7 @@ func TestS28_Poison(t *testing.T) {
 				st.some(12, 3)
 				start(t, j)
 				err := j.RunFor(time.Minute)
-				if err == nil || !strings.Contains(err.Error(), "no such field") || !strings.Contains(err.Error(), "source/"+st.shards[0].id+"@") {
+				if err == nil || !strings.Contains(err.Error(), "no such field") || !strings.Contains(err.Error(), "source/"+st.known()[0].id+"@") {
 					t.Fatalf("error %v, want one with cause and coordinates", err)
 				}
 				if j.Len() != 4 {

@@ -159,6 +159,14 @@ func (st *model) log() (calls map[string]int, reads map[string][]time.Time, list
 	return maps.Clone(st.calls), reads, slices.Clone(st.lists)
 }
 
+// known are the shards that are not gone, in the order in which they were opened. Of a shard, only id and parent may be read while the
+// source runs.
+func (st *model) known() []*modelShard {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return slices.Clone(st.shards)
+}
+
 func (st *model) openShards() (n int) {
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -116,7 +116,7 @@ func TestReopenedPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newModel()
 		st.some(5, 2)
-		records := st.shards[0].records
+		records := st.known()[0].records
 		for _, reopened := range []bool{true, false} {
 			r, err := newReader(connectors.Context{UID: "source", Logger: zap.NewNop(), Metrics: prometheus.NewRegistry(), Now: time.Now},
 				Options[row]{Client: st, StreamARN: modelARN, Decode: decodeRow}.withDefaults())

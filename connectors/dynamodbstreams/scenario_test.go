@@ -28,8 +28,8 @@ func TestS01_OneShardInOrder(t *testing.T) {
 			if r.Value.id != st.all[i] {
 				t.Fatalf("record %d is %s, want %s: one shard keeps the order of all its records", i, r.Value.id, st.all[i])
 			}
-			if r.At.Sequence != r.Value.change.Sequence || r.At.Split != st.shards[0].id {
-				t.Fatalf("record %d has coordinates %v, want %s of %s", i, r.At, r.Value.change.Sequence, st.shards[0].id)
+			if r.At.Sequence != r.Value.change.Sequence || r.At.Split != st.known()[0].id {
+				t.Fatalf("record %d has coordinates %v, want %s of %s", i, r.At, r.Value.change.Sequence, st.known()[0].id)
 			}
 			if r.TimestampMS != r.Value.change.CreatedMS || r.TimestampMS%1000 != 0 {
 				t.Fatalf("record %d has timestamp %d, want the creation time %d", i, r.TimestampMS, r.Value.change.CreatedMS)
@@ -63,7 +63,7 @@ func TestS04_ClosedAndDrained(t *testing.T) {
 		t.Run(fmt.Sprintf("%d children", children), func(t *testing.T) {
 			scenario(t, opts{}, nil, func(t *testing.T, st *model, j *job) {
 				st.some(20, 4)
-				parent := st.shards[0]
+				parent := st.known()[0]
 				if children == 0 {
 					parent.closed = time.Now()
 				} else {
@@ -107,7 +107,7 @@ func TestS06_SplitInFour(t *testing.T) {
 		start(t, j)
 		until(t, j, 20)
 		st.some(50, 12)
-		parent := st.shards[0].id
+		parent := st.known()[0].id
 		st.split(0, 4)
 		st.some(100, 12)
 		complete(t, st, j, 0)
@@ -148,7 +148,7 @@ func TestS08_ParentMissing(t *testing.T) {
 			st.some(20, 4)
 			st.split(0, 2)
 			st.some(20, 4)
-			st.hidden[st.shards[0].id] = 2
+			st.hidden[st.known()[0].id] = 2
 			start(t, j)
 			complete(t, st, j, 0)
 		})
@@ -174,7 +174,7 @@ func TestS08_ParentMissing(t *testing.T) {
 			st.some(20, 4)
 			st.split(0, 2)
 			st.some(20, 4)
-			st.hidden[st.shards[0].id] = 20
+			st.hidden[st.known()[0].id] = 20
 			start(t, j)
 			runFor(t, j, 10*time.Minute)
 			if j.Len() != 0 {
@@ -412,7 +412,7 @@ func TestS17_DownForLongerThanTheRetention(t *testing.T) {
 				if err := j.Crash(); err != nil {
 					t.Fatal(err)
 				}
-				shard := st.shards[0].id
+				shard := st.known()[0].id
 				st.some(10, 3)
 				if c.roll {
 					st.rollOver()
@@ -457,7 +457,7 @@ func TestS17_WholeShardMissed(t *testing.T) {
 			}
 			st.rollOver() // its shard begins and ends unseen
 			st.some(10, 3)
-			missed := st.shards[2].id
+			missed := st.known()[2].id
 			pass(time.Hour)
 			st.rollOver()
 			pass(retention + time.Hour)
@@ -465,7 +465,7 @@ func TestS17_WholeShardMissed(t *testing.T) {
 			restart(t, j, cp, 1)
 			// The shard that was held is gone as well: skip that first.
 			if policy == FailOnLoss {
-				if loss := loses(t, j); loss.Shard != st.shards[0].parent && loss.Shard != missed && loss.After != "" {
+				if loss := loses(t, j); loss.Shard != st.known()[0].parent && loss.Shard != missed && loss.After != "" {
 					t.Errorf("loss %+v", loss)
 				}
 				return
