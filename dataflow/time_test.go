@@ -239,7 +239,9 @@ func TestBackoffDoublesAndGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		boom := errors.New("boom")
 		var at []time.Time
-		h := newHooks(numbers(10), func(_ context.Context, call string) error {
+		src := numbers(10)
+		src.KeepOpen = true // or the job might finish before Discover has failed
+		h := newHooks(src, func(_ context.Context, call string) error {
 			if call == "Discover" {
 				at = append(at, time.Now())
 				return boom
