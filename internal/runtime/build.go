@@ -151,7 +151,7 @@ func (a *attempt) connect(t *task, o *op, n *Node, built map[*Node]*op) (main an
 			continue
 		}
 		out, send := e.Types.newWriter(writerConfig{
-			ctx: a.ctx, context: t.opctx, edges: a.edges[e][t.subtask], kind: e.Kind, maxParallelism: a.cfg.MaxParallelism,
+			ctx: a.ctx, context: t.opctx, edges: a.edges[e][t.subtask], maxParallelism: a.cfg.MaxParallelism,
 		})
 		o.outputs = append(o.outputs, out)
 		outs[e.Port] = append(outs[e.Port], send)

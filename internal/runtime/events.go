@@ -1,8 +1,6 @@
 package runtime
 
 import (
-	"time"
-
 	"github.com/millrace-io/millrace/checkpoint"
 )
 
@@ -14,7 +12,6 @@ type (
 		task      checkpoint.TaskID
 		snapshots []checkpoint.SubtaskSnapshot
 		bytes     int64
-		took      time.Duration
 		err       error
 	}
 	// endedEvent says that the task has processed the end of all its input.

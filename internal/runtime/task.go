@@ -52,7 +52,6 @@ func (t *task) id() checkpoint.TaskID {
 // all have come. What is held is bounded by the credit of the blocked edges.
 type alignment struct {
 	id      int64 // 0: none
-	stop    bool
 	arrived int
 	blocked []bool
 	held    []exchange.Delivery
@@ -252,7 +251,7 @@ func (t *task) unhold() exchange.Delivery {
 func (t *task) barrierFrom(ch int, id int64, stop bool) error {
 	a := &t.align
 	if a.id == 0 {
-		a.id, a.stop = id, stop
+		a.id = id
 		if err := crash.At(crash.OperatorFirstBarrier); err != nil {
 			return err
 		}
@@ -432,7 +431,6 @@ func (t *task) passBarrier(id int64, stop bool) error {
 
 // upload writes the images and acknowledges. It runs beside the task.
 func (t *task) upload(id int64, images []image) {
-	start := time.Now()
 	ack := ackEvent{id: id, task: t.id()}
 	for i := range images {
 		img := &images[i]
@@ -450,7 +448,6 @@ func (t *task) upload(id int64, images []image) {
 			ack.snapshots = append(ack.snapshots, checkpoint.SubtaskSnapshot{UID: uid, Subtask: t.subtask, State: img.state, Committables: img.prepared})
 		}
 	}
-	ack.took = time.Since(start)
 	if err := crash.At(crash.OperatorUploaded); err != nil && ack.err == nil {
 		ack.err = err
 	}

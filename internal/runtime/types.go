@@ -23,7 +23,6 @@ type writerConfig struct {
 	ctx            context.Context
 	context        *operators.Context
 	edges          []any
-	kind           EdgeKind
 	maxParallelism int
 }
 
