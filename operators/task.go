@@ -35,6 +35,10 @@ const (
 // also runs once when the graph is checked. State held in variables of the Stage's body belongs to that one instance.
 type Stage[In, Out any] func(t *Task, emit func(Out) error) (func(In) error, error)
 
+// Stage2 is a Stage with two inputs: it returns one function for the records of each. Both are called by the task's goroutine, in no order
+// between the inputs. The operator's watermark is the least of both inputs'; an idle input does not count.
+type Stage2[A, B, Out any] func(t *Task, emit func(Out) error) (func(A) error, func(B) error, error)
+
 // Context is what travels beside the record: set by the head of the chain for each record and shared by all operators of the
 // chain. An operator that emits at another time (a timer) sets TimestampMS first.
 type Context struct {
@@ -82,6 +86,8 @@ type TaskConfig struct {
 	EmitWatermark func(ms int64) error
 	// EmitIdle passes on that the operator's output is idle, or active again.
 	EmitIdle func(idle bool) error
+	// Wake has the functions declared by OnWake called soon; any goroutine may call it.
+	Wake func()
 }
 
 // Hooks are the functions that an operator has declared; the host calls them, those of one kind in the order of declaration.
@@ -103,8 +109,13 @@ type Hooks struct {
 	RestoreRaw    func(blobs [][]byte) error
 	NextTimer     func() (ms int64, ok bool)
 	FireTimers    func(nowMS int64) error
+	Woken         []func() error
 	OwnWatermarks bool
-	UserFuncs     []any
+	// HoldsWatermarks says, with OwnWatermarks, that the watermarks of the output are those of the input, later.
+	HoldsWatermarks bool
+	// NeedsWatermarks is why the operator needs watermarks; empty: it does without.
+	NeedsWatermarks string
+	UserFuncs       []any
 }
 
 // SplitEvent is what happens to a split of a source.
@@ -208,12 +219,30 @@ func (t *Task) UseTimers(next func() (ms int64, ok bool), fire func(nowMS int64)
 // every record: it may fetch what they will need. hashes is valid during the call.
 func (t *Task) OnBatch(f func(hashes []uint64)) { t.hooks.Prefetch = f }
 
+// OnWake declares f to be called on the task's goroutine, between two batches, some time after the returned function was called. Any
+// goroutine may call that, at any time: it is how results that were made elsewhere come back to the task. Several calls may have one effect.
+func (t *Task) OnWake(f func() error) (wake func()) {
+	t.hooks.Woken = append(t.hooks.Woken, f)
+	if t.cfg.Wake == nil {
+		return func() {}
+	}
+	return t.cfg.Wake
+}
+
+// NeedsWatermarks declares that the operator gives results only when watermarks come; why says for what, as in "event-time windows". A
+// graph in which no step before it makes watermarks is refused.
+func (t *Task) NeedsWatermarks(why string) { t.hooks.NeedsWatermarks = why }
+
 // UserFuncs names the user's functions that this operator calls, so that a panic in one of them is reported with this step's name.
 func (t *Task) UserFuncs(fs ...any) { t.hooks.UserFuncs = append(t.hooks.UserFuncs, fs...) }
 
 // OwnWatermarks declares that this operator makes the watermarks of its output: those of its input end here (except EndOfTime and
 // idleness, if it passes them on itself).
 func (t *Task) OwnWatermarks() { t.hooks.OwnWatermarks = true }
+
+// HoldWatermarks declares that this operator passes the watermarks of its input on itself, by EmitWatermark, because results of earlier records may
+// still be to come. EndOfTime is passed on when the hooks of OnWatermark have returned for it.
+func (t *Task) HoldWatermarks() { t.hooks.OwnWatermarks, t.hooks.HoldsWatermarks = true, true }
 
 // EmitWatermark passes a watermark to the operators after this one; one that is not above the last is dropped. It is for operators that
 // have declared OwnWatermarks.

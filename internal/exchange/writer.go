@@ -97,6 +97,18 @@ func ToOne[T any](w *Writer[T], receiver int) func(T) error {
 	return func(v T) error { return w.add(receiver, v, w.context.KeyHash) }
 }
 
+// ToAll returns the function that sends every record to every receiver.
+func ToAll[T any](w *Writer[T]) func(T) error {
+	return func(v T) error {
+		for r := range w.edges {
+			if err := w.add(r, v, w.context.KeyHash); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
 // Flush implements Output.
 func (w *Writer[T]) Flush() error {
 	for r, b := range w.open {

@@ -71,7 +71,7 @@ func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
 	t := &task{
 		chain: c, subtask: subtask, ctx: a.ctx, now: a.cfg.Now, box: newMailbox(), report: a.report,
 		opctx: &operators.Context{TimestampMS: connectors.NoTimestamp, Split: -1},
-		queue: a.queues[c][subtask], valve: newValve(a.channels[c]), ended: make([]bool, a.channels[c]),
+		queue: a.queues[c][subtask], inputs: newInputs(c.nodes[0]), ended: make([]bool, a.channels[c]),
 	}
 	t.mark.Store(operators.NoWatermark)
 	t.align.blocked = make([]bool, a.channels[c])
@@ -116,7 +116,7 @@ func (a *attempt) buildOp(t *task, n *Node, built map[*Node]*op) (*op, error) {
 		Context: t.opctx, Now: a.cfg.Now, Attempt: a.name, Side: side,
 		Logger:        a.cfg.Logger.With(zap.String("uid", n.Label()), zap.Int("subtask", t.subtask)),
 		Metrics:       a.registerer(n.Label(), t.subtask),
-		EmitWatermark: o.forwardWatermark, EmitIdle: o.forwardIdle,
+		EmitWatermark: o.forwardWatermark, EmitIdle: o.forwardIdle, Wake: t.wake,
 	}
 	if a.restored != nil && n.UID != "" {
 		cfg.RestoredCheckpoint = a.restored.ID

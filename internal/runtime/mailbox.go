@@ -22,6 +22,11 @@ func (m *mailbox) put(l letter) {
 	m.letters = append(m.letters, l)
 	m.full.Store(true)
 	m.mu.Unlock()
+	m.signal()
+}
+
+// signal wakes the task if it waits, or is about to.
+func (m *mailbox) signal() {
 	select {
 	case m.wake <- struct{}{}:
 	default:

@@ -22,6 +22,7 @@ const (
 	Forward    EdgeKind = iota // subtask i to subtask i; chained where possible
 	Hash                       // by key group
 	RoundRobin                 // in turn, a batch each
+	Broadcast                  // each record to every subtask
 )
 
 // Node is a step of the graph, its types erased into closures.
@@ -31,8 +32,11 @@ type Node struct {
 	Parallelism int // 0: the job's
 	// NewChain makes the node the head of a task of its own though it could run in the task of its input.
 	NewChain bool
-	Inputs   []*Edge
-	Outputs  []*Edge
+	// TwoInputs says that the edges with Input 0 and those with Input 1 are two inputs, whose watermarks are merged as those of an operator's
+	// inputs; otherwise all edges are one input.
+	TwoInputs bool
+	Inputs    []*Edge
+	Outputs   []*Edge
 	// Build makes one subtask's instance: emit is a func(Out) error, the result one func(In) error per input.
 	Build func(t *operators.Task, emit any) (pushes []any, err error)
 	// Source is set for a source; Build is then nil.

@@ -82,6 +82,9 @@ func (t *task) runSource() error {
 				return err
 			}
 		}
+		if err := t.wokenUp(); err != nil {
+			return err
+		}
 		if err := t.fireTimers(); err != nil {
 			return err
 		}
@@ -95,7 +98,7 @@ func (t *task) runSource() error {
 		if err := t.dry(); err != nil {
 			return err
 		}
-		if t.box.full.Load() {
+		if t.box.full.Load() || t.woken.Load() && !t.stopped {
 			continue
 		}
 		if _, err := t.wait(nil, s.reader.Wake()); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/millrace-io/millrace/checkpoint"
 	"github.com/millrace-io/millrace/internal/crash"
 	"github.com/millrace-io/millrace/internal/exchange"
+	"github.com/millrace-io/millrace/internal/watermark"
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/state"
 )
@@ -29,7 +30,7 @@ type task struct {
 	report  func(any)
 	files   func(id int64) state.Files // nil: nothing is stored
 	uploads sync.WaitGroup
-	valve   *valve
+	inputs  *inputs
 	align   alignment
 	ended   []bool
 	timers  []*op
@@ -37,6 +38,8 @@ type task struct {
 	flushed time.Time // when open batches were last sent although the input had not run dry
 	stopped bool      // behind the barrier of a stop: nothing is processed any more
 	drained bool      // all input has ended and the operators have drained: nothing is emitted any more
+
+	woken atomic.Bool // an operator waits to be called, see operators.Task.OnWake
 
 	// records counts the records taken by the head, and marks the watermark of the last operator; read by the metrics collector.
 	records atomic.Int64
@@ -159,10 +162,34 @@ func (t *task) runOperator() error {
 				t.completed(c.id)
 			}
 		}
+		if err := t.wokenUp(); err != nil {
+			return err
+		}
 		if err := t.fireTimers(); err != nil {
 			return err
 		}
 	}
+}
+
+// wake has wokenUp called soon; any goroutine may call it.
+func (t *task) wake() {
+	t.woken.Store(true)
+	t.box.signal()
+}
+
+// wokenUp calls what operators have declared for when they are woken. Behind the barrier of a stop nothing is processed any more.
+func (t *task) wokenUp() error {
+	if !t.woken.Load() || t.stopped || !t.woken.Swap(false) {
+		return nil
+	}
+	for _, o := range t.ops {
+		for _, f := range o.hooks().Woken {
+			if err := f(); err != nil {
+				return o.fail(err)
+			}
+		}
+	}
+	return nil
 }
 
 // wait blocks until there is something to do: a delivery, a token of the reader, a letter, a timer.
@@ -210,9 +237,9 @@ func (t *task) take(d exchange.Delivery) error {
 	case exchange.None:
 		return nil
 	case exchange.Watermark:
-		return t.pass(t.valve.watermark(ch, c.Value))
+		return t.pass(t.inputs.watermark(ch, c.Value))
 	case exchange.Idle:
-		return t.pass(t.valve.setIdle(ch, c.Value == 1))
+		return t.pass(t.inputs.setIdle(ch, c.Value == 1))
 	case exchange.Barrier, exchange.BarrierStop:
 		return t.barrierFrom(ch, c.Value, c.Kind == exchange.BarrierStop)
 	default:
@@ -223,15 +250,15 @@ func (t *task) take(d exchange.Delivery) error {
 // showMark makes the watermark of the last operator visible to the metrics.
 func (t *task) showMark() { t.mark.Store(t.ops[len(t.ops)-1].task.Watermark()) }
 
-// pass gives what the valve let through to the operators.
-func (t *task) pass(m merged) error {
-	if m.rose {
-		if err := t.ops[0].watermark(m.ms); err != nil {
+// pass gives what has come of all inputs to the operators.
+func (t *task) pass(m watermark.Merged) error {
+	if m.Rose {
+		if err := t.ops[0].watermark(m.MS); err != nil {
 			return err
 		}
 	}
-	if m.changed {
-		return t.ops[0].idle(m.idle)
+	if m.Changed {
+		return t.ops[0].idle(m.Idle)
 	}
 	return nil
 }

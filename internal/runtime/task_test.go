@@ -40,7 +40,7 @@ func newRig(t *testing.T, inputs int) *rig {
 	r.op = &op{node: &Node{UID: "step"}}
 	r.t = &task{
 		chain: &chain{name: "step", parallelism: 1}, ctx: t.Context(), now: time.Now, box: newMailbox(), opctx: c,
-		queue: exchange.NewQueue(inputs), valve: newValve(inputs), ended: make([]bool, inputs), ops: []*op{r.op},
+		queue: exchange.NewQueue(inputs), inputs: oneInput(inputs), ended: make([]bool, inputs), ops: []*op{r.op},
 		report: func(ev any) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -311,4 +311,9 @@ func TestSourceForgetsItsWatermark(t *testing.T) {
 	if err := a.openState(t.Context(), r.t); err != nil || r.op.task.Watermark() != operators.NoWatermark {
 		t.Errorf("watermark %d, %v", r.op.task.Watermark(), err)
 	}
+}
+
+// oneInput is the inputs of a head with one input of n channels.
+func oneInput(n int) *inputs {
+	return newInputs(&Node{Parallelism: 1, Inputs: []*Edge{{Kind: Hash, From: &Node{Parallelism: n}}}})
 }

@@ -80,6 +80,14 @@ func (t Types[T]) newWriter(c writerConfig) (exchange.Output, any) {
 	return w, exchange.Rebalance(w)
 }
 
+// BroadcastTypes is the EdgeTypes of a Broadcast edge.
+type BroadcastTypes[T any] struct{ Types[T] }
+
+func (t BroadcastTypes[T]) newWriter(c writerConfig) (exchange.Output, any) {
+	w := t.writer(c)
+	return w, exchange.ToAll(w)
+}
+
 // KeyedTypes is the EdgeTypes of a Hash edge: records of type T partitioned by a key of type K.
 type KeyedTypes[T any, K comparable] struct {
 	Types[T]

@@ -1,4 +1,4 @@
-package runtime
+package watermark
 
 import (
 	"bufio"
@@ -9,22 +9,20 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/millrace-io/millrace/operators"
 )
 
 // text is what comes out, as the tables below write it.
-func (m merged) text() string {
+func (m Merged) text() string {
 	var out []string
-	if m.rose {
-		ms := strconv.FormatInt(m.ms, 10)
-		if m.ms == operators.EndOfTime {
+	if m.Rose {
+		ms := strconv.FormatInt(m.MS, 10)
+		if m.MS == EndOfTime {
 			ms = "end"
 		}
 		out = append(out, ms)
 	}
-	if m.changed {
-		out = append(out, map[bool]string{true: "idle", false: "active"}[m.idle])
+	if m.Changed {
+		out = append(out, map[bool]string{true: "idle", false: "active"}[m.Idle])
 	}
 	return strings.Join(out, " ")
 }
@@ -52,7 +50,7 @@ func TestValve(t *testing.T) {
 			for _, line := range script {
 				inputs = max(inputs, int(line[0]-'0')+1)
 			}
-			v := newValve(inputs)
+			v := NewValve(inputs)
 			for i, line := range script {
 				step, want, _ := strings.Cut(line, "→")
 				var in int
@@ -60,18 +58,18 @@ func TestValve(t *testing.T) {
 				if _, err := fmt.Sscan(step, &in, &what); err != nil {
 					t.Fatal(err)
 				}
-				var m merged
+				var m Merged
 				switch what {
 				case "idle", "active":
-					m = v.setIdle(in, what == "idle")
+					m = v.SetIdle(in, what == "idle")
 				case "end":
-					m = v.watermark(in, operators.EndOfTime)
+					m = v.Watermark(in, EndOfTime)
 				default:
 					ms, err := strconv.ParseInt(what, 10, 64)
 					if err != nil {
 						t.Fatal(err)
 					}
-					m = v.watermark(in, ms)
+					m = v.Watermark(in, ms)
 				}
 				if got := m.text(); got != strings.TrimSpace(want) {
 					t.Fatalf("step %d, %s: got %q", i, line, got)
@@ -133,20 +131,20 @@ type valveCase struct {
 
 // replay returns the number of steps compared.
 func (c valveCase) replay(t *testing.T) int {
-	v := newValve(c.Params.Channels)
+	v := NewValve(c.Params.Channels)
 	for i, s := range c.Steps {
-		var m merged
+		var m Merged
 		if s.Op == "watermark" {
-			m = v.watermark(s.Input, s.TS)
+			m = v.Watermark(s.Input, s.TS)
 		} else {
-			m = v.setIdle(s.Input, s.Op == "idle")
+			m = v.SetIdle(s.Input, s.Op == "idle")
 		}
-		var want merged
+		var want Merged
 		for _, o := range c.Expect[i] {
 			if o.Kind == "watermark" {
-				want.ms, want.rose = o.TS, true
+				want.MS, want.Rose = o.TS, true
 			} else {
-				want.idle, want.changed = o.Kind == "idle", true
+				want.Idle, want.Changed = o.Kind == "idle", true
 			}
 		}
 		if m == want {

@@ -1,14 +1,12 @@
-package runtime
+package watermark
 
-import "github.com/millrace-io/millrace/operators"
-
-// valve merges the watermarks of a task's inputs. The merged one is the least over the inputs that count, and never goes back. An input
+// Valve merges the watermarks of the channels of one input. The merged one is the least over the inputs that count, and never goes back. An input
 // counts while it is active and aligned: one that was idle counts again once its watermark has caught up with the merged one, so
 // that an input that wakes with old records does not hold the others back. An input that has ended (EndOfTime) no longer counts.
 //
 // Source: Flink StatusWatermarkValve. It differs in one thing: EndOfTime comes out when it has come on every input. In Flink the active
 // inputs decide alone, and records of an idle one that wakes are then late for ever.
-type valve struct {
+type Valve struct {
 	inputs []valveInput
 	out    int64
 	idle   bool // what was last passed on
@@ -20,28 +18,22 @@ type valveInput struct {
 	catchingUp bool // active again, not yet aligned
 }
 
-// merged is what comes out: first the watermark, then the idleness.
-type merged struct {
-	ms            int64
-	rose          bool // the watermark rose to ms
-	idle, changed bool // the idleness has become idle
-}
-
-func newValve(channels int) *valve {
-	v := &valve{inputs: make([]valveInput, channels), out: operators.NoWatermark}
+// NewValve makes the valve of the given number of channels, all active and without watermark.
+func NewValve(channels int) *Valve {
+	v := &Valve{inputs: make([]valveInput, channels), out: None}
 	for i := range v.inputs {
-		v.inputs[i].mark = operators.NoWatermark
+		v.inputs[i].mark = None
 	}
 	return v
 }
 
-func (in *valveInput) ended() bool { return in.mark == operators.EndOfTime }
+func (in *valveInput) ended() bool { return in.mark == EndOfTime }
 
-// watermark takes a watermark of one input. One of an idle input, or not above the input's last, changes nothing.
-func (v *valve) watermark(channel int, mark int64) merged {
+// Watermark takes a watermark of one input. One of an idle input, or not above the input's last, changes nothing.
+func (v *Valve) Watermark(channel int, mark int64) Merged {
 	in := &v.inputs[channel]
 	if in.idle || mark <= in.mark {
-		return merged{}
+		return Merged{}
 	}
 	in.mark = mark
 	if mark >= v.out {
@@ -50,11 +42,11 @@ func (v *valve) watermark(channel int, mark int64) merged {
 	return v.merge(in.ended())
 }
 
-// setIdle takes the idleness of one input.
-func (v *valve) setIdle(channel int, idle bool) merged {
+// SetIdle takes the idleness of one input.
+func (v *Valve) SetIdle(channel int, idle bool) Merged {
 	in := &v.inputs[channel]
 	if in.idle == idle || in.ended() {
-		return merged{}
+		return Merged{}
 	}
 	in.idle = idle
 	in.catchingUp = !idle && in.mark < v.out
@@ -63,8 +55,8 @@ func (v *valve) setIdle(channel int, idle bool) merged {
 }
 
 // merge computes what comes out; newest says that the newest watermark of all inputs comes out when none is active.
-func (v *valve) merge(newest bool) (m merged) {
-	low, high, active, counting, ended := operators.EndOfTime, operators.NoWatermark, false, false, true
+func (v *Valve) merge(newest bool) (m Merged) {
+	low, high, active, counting, ended := EndOfTime, None, false, false, true
 	for i := range v.inputs {
 		in := &v.inputs[i]
 		if in.ended() {
@@ -81,11 +73,11 @@ func (v *valve) merge(newest bool) (m merged) {
 	}
 	if (ended || counting) && low > v.out {
 		v.out = low
-		m.ms, m.rose = low, true
+		m.MS, m.Rose = low, true
 	}
 	if idle := !ended && !active; idle != v.idle {
 		v.idle = idle
-		m.idle, m.changed = idle, true
+		m.Idle, m.Changed = idle, true
 	}
 	return m
 }
