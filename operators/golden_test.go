@@ -1,342 +1,227 @@
 package operators_test
 
 import (
-	"bufio"
-	"compress/gzip"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"github.com/millrace-io/millrace/connectors"
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/operators/operatortest"
-	"github.com/millrace-io/millrace/state"
-	"github.com/millrace-io/millrace/state/pebblestate"
 )
 
-// goldenCase is one case of testdata/golden; README.md there describes the format.
-type goldenCase struct {
-	ID     string
-	Params goldenParams
-	Steps  []goldenStep
-	Expect [][]goldenOutput
+// goldenFamily is one file of cases. It has either a subject or a replay.
+type goldenFamily struct {
+	name string
+	// operator is what the cases say that they run. Default: name.
+	operator string
+	// subject makes a new operator of a case: every driver asks for its own.
+	subject func(c goldenCase) (goldenSubject, error)
+	// replay makes the runner of a family that is no operator of a graph; why says why it cannot be one.
+	replay func(t operatortest.TB, c goldenCase) (goldenRunner, error)
+	why    string
 }
 
-type goldenParams struct {
-	Assigner struct {
-		Type                string
-		Size, Slide, Offset int64
+// goldenClaims are the families that the tests of this package replay.
+var goldenClaims []goldenFamily
+
+// claimGolden has TestGolden replay the families. Call it in a variable declaration of the file that describes them.
+func claimGolden(fs ...goldenFamily) bool {
+	for i := range fs {
+		if fs[i].operator == "" {
+			fs[i].operator = fs[i].name
+		}
 	}
-	Trigger struct {
-		Type string
-		N    int64
-	}
-	Function        string
-	AllowedLateness int64 `json:"allowed_lateness"`
-	Bound           int64
-	Interval        int64
-	IdleTimeout     *int64 `json:"idle_timeout"`
+	goldenClaims = append(goldenClaims, fs...)
+	return true
 }
 
-type goldenStep struct {
-	Op             string
-	Key            string
-	Value          json.RawMessage
-	TS             *int64
-	NewParallelism int `json:"new_parallelism"`
-}
-
-func (s goldenStep) tsMS() int64 {
-	if s.TS == nil {
-		return connectors.NoTimestamp
-	}
-	return *s.TS
-}
-
-func (s goldenStep) number() int64 {
-	var n int64
-	if err := json.Unmarshal(s.Value, &n); err != nil {
-		panic(fmt.Sprintf("golden step %+v has no number: %v", s, err))
-	}
-	return n
-}
-
-func (s goldenStep) text() string {
-	var v string
-	if err := json.Unmarshal(s.Value, &v); err != nil {
-		panic(fmt.Sprintf("golden step %+v has no text: %v", s, err))
-	}
-	return v
-}
-
-type goldenOutput struct {
-	Kind   string
-	Key    string
-	Value  any // int64, string or nil
-	TS     *int64
-	Window *[2]int64
-	G      *int64
-}
-
-func (o *goldenOutput) UnmarshalJSON(b []byte) error {
-	type plain goldenOutput
-	raw := struct {
-		*plain
-		Value json.RawMessage
-	}{plain: (*plain)(o)}
-	if err := json.Unmarshal(b, &raw); err != nil {
-		return err
-	}
-	o.Value = nil
+// check reports a description that no driver can run.
+func (f goldenFamily) check() error {
 	switch {
-	case len(raw.Value) == 0 || string(raw.Value) == "null":
-	case raw.Value[0] == '"':
-		var s string
-		if err := json.Unmarshal(raw.Value, &s); err != nil {
-			return err
-		}
-		o.Value = s
-	default:
-		var n int64
-		if err := json.Unmarshal(raw.Value, &n); err != nil {
-			return err
-		}
-		o.Value = n
+	case f.name == "":
+		return errors.New("a family has no name")
+	case (f.subject == nil) == (f.replay == nil):
+		return fmt.Errorf("family %q needs a subject or a replay, and not both", f.name)
+	case f.replay != nil && f.why == "":
+		return fmt.Errorf("family %q does not say why it cannot run in a graph", f.name)
 	}
 	return nil
 }
 
-// String is all that is compared.
-func (o goldenOutput) String() string {
-	ts, window := "none", ""
-	if o.TS != nil {
-		ts = fmt.Sprint(*o.TS)
+// checkClaims compares the families that are claimed with the files found. A file that nobody claims is a fault; a claimed family without
+// file is one in the project's own folder.
+func checkClaims(claims []goldenFamily, files map[string]string, own bool) error {
+	var errs []error
+	claimed := map[string]bool{}
+	for _, f := range claims {
+		errs = append(errs, f.check())
+		if claimed[f.name] {
+			errs = append(errs, fmt.Errorf("family %q is claimed twice", f.name))
+		}
+		claimed[f.name] = true
+		if own && files[f.name] == "" {
+			errs = append(errs, fmt.Errorf("family %q has no file in %s", f.name, goldenDefaultFolder))
+		}
 	}
-	if o.Window != nil {
-		window = fmt.Sprintf(" [%d,%d)", o.Window[0], o.Window[1])
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if !claimed[name] {
+			errs = append(errs, fmt.Errorf("nobody claims family %q (%s); describe it by claimGolden", name, filepath.Base(files[name])))
+		}
 	}
-	switch o.Kind {
-	case "watermark":
-		return "watermark " + ts
-	case "idle", "active":
-		return o.Kind
+	return errors.Join(errs...)
+}
+
+// checkCase refuses what the drivers would silently leave out.
+func (f goldenFamily) checkCase(c goldenCase) error {
+	if c.Operator != f.operator {
+		return fmt.Errorf("the operator is %q, family %q runs %q", c.Operator, f.name, f.operator)
 	}
-	return fmt.Sprintf("%s %q %T:%v @%s%s", o.Kind, o.Key, o.Value, o.Value, ts, window)
-}
-
-// goldenRunner replays one case on the operator under test.
-type goldenRunner interface {
-	// step does one step and returns what came out of it.
-	step(s goldenStep) []goldenOutput
-}
-
-// goldenFamily is one file of cases. start returns the runner of a case, or the reason why the operators cannot run it yet.
-type goldenFamily struct {
-	name  string
-	start func(t *testing.T, c goldenCase) (goldenRunner, string)
-	keyed bool // the runner is a rescaler
-	// project reduces the expected output of a case to what the operator here promises.
-	project func([][]goldenOutput) [][]goldenOutput
-}
-
-// TestGolden replays what Apache Flink's own operators did. MILLRACE_GOLDEN names a folder with other files of the same families.
-func TestGolden(t *testing.T) {
-	for _, f := range goldenFamilies {
-		t.Run(f.name, func(t *testing.T) {
-			cases := readGolden(t, f.name)
-			skipped := map[string]int{}
-			ran := 0
-			for _, c := range cases {
-				runner, reason := f.start(t, c)
-				if reason != "" {
-					skipped[reason]++
-					continue
-				}
-				ran++
-				if f.project != nil {
-					c.Expect = f.project(c.Expect)
-				}
-				if err := replayGolden(c, sameGolden, func(_ int, s goldenStep) []goldenOutput { return runner.step(s) }); err != nil {
-					t.Errorf("%s %+v: %v", c.ID, c.Params, err)
-				}
-			}
-			t.Logf("%d cases, %d replayed", len(cases), ran)
-			for _, reason := range slices.Sorted(maps.Keys(skipped)) {
-				t.Logf("%d not replayed: %s", skipped[reason], reason)
-			}
-			if ran == 0 {
-				t.Error("no case was replayed")
-			}
-		})
+	if c.Compare != "" && c.Compare != "per_key" {
+		return fmt.Errorf("nobody knows how to compare %q", c.Compare)
 	}
+	return nil
 }
 
-// rescaler is a runner whose state can be taken to other subtasks at any time.
-type rescaler interface {
-	goldenRunner
-	// rescale goes on from a snapshot with n subtasks on the backend, as a job does: the watermark stays.
-	rescale(n int, b state.Backend)
+// newSubject makes the subject of a case and sees to it that the family has looked at the parameters.
+func (f goldenFamily) newSubject(c goldenCase) (goldenSubject, error) {
+	s, err := f.subject(c)
+	if err == nil && !*c.decoded {
+		err = errors.New("the family never looks at the parameters; call decodeParams")
+	}
+	return s, err
 }
 
-// TestGoldenRescaled replays the keyed cases again with restores between their steps that nobody asked for, into one to four subtasks on Pebble:
-// the output of each key is the same.
-func TestGoldenRescaled(t *testing.T) {
-	for _, f := range goldenFamilies {
-		if !f.keyed {
+// goldenRule is a difference between Flink and millrace that is meant. Each stands in docs of what differs.
+type goldenRule struct {
+	name, reason string
+	families     []string
+	// adjust takes from the expected outputs of a case what only Flink promises; changed says that there was something.
+	adjust func(c goldenCase) (expect [][]goldenOutput, changed bool)
+}
+
+// goldenRules are all of them. Nothing else is left out or changed.
+var goldenRules = []goldenRule{
+	{"growing watermarks", "Flink's bare generator emits at every periodic call; only watermarks that grow ever leave an operator",
+		[]string{"watermark_generator"}, onlyGrowing},
+}
+
+// apply applies the rules that concern the family, and counts the cases that each has changed.
+func applyGoldenRules(rules []goldenRule, family string, c goldenCase, applied map[string]int) goldenCase {
+	for _, r := range rules {
+		if !slices.Contains(r.families, family) {
 			continue
 		}
-		t.Run(f.name, func(t *testing.T) {
-			for i, c := range readGolden(t, f.name) {
-				if i%3 != 0 { // each restore writes files; TestGolden has replayed all cases
-					continue
-				}
-				runner, reason := f.start(t, c)
-				if reason != "" {
-					continue
-				}
-				b := pebblestate.New(pebblestate.Options{Dir: "state", FS: vfs.NewMem(), CacheBytes: 4 << 10, BlockCacheBytes: 64 << 10, MemTableBytes: 64 << 10})
-				restored := func(step int, s goldenStep) []goldenOutput {
-					if step > 0 && step%(len(c.Steps)/4+1) == 0 {
-						runner.(rescaler).rescale(1+step%4, b)
-					}
-					return runner.step(s)
-				}
-				if err := replayGolden(c, samePerKey, restored); err != nil {
-					t.Errorf("%s: %v", c.ID, err)
-				}
-			}
-		})
+		expect, changed := r.adjust(c)
+		if changed {
+			applied[r.name]++
+			c.Expect = expect
+		}
 	}
+	return c
 }
 
-func readGolden(t *testing.T, family string) []goldenCase {
-	t.Helper()
-	dir := os.Getenv("MILLRACE_GOLDEN")
-	if dir == "" {
-		dir = filepath.Join("testdata", "golden")
+// onlyGrowing drops watermarks that do not grow.
+func onlyGrowing(c goldenCase) (expect [][]goldenOutput, changed bool) {
+	last := operators.NoWatermark
+	expect = make([][]goldenOutput, len(c.Expect))
+	for i, step := range c.Expect {
+		for _, o := range step {
+			if o.Kind == "watermark" && *o.TS <= last {
+				changed = true
+				continue
+			}
+			if o.Kind == "watermark" {
+				last = *o.TS
+			}
+			expect[i] = append(expect[i], o)
+		}
 	}
-	var in io.Reader
-	f, err := os.Open(filepath.Join(dir, family+".jsonl"))
-	if errors.Is(err, fs.ErrNotExist) {
-		f, err = os.Open(filepath.Join(dir, family+".jsonl.gz"))
-	}
+	return expect, changed
+}
+
+// TestGolden replays what Apache Flink's own operators did, on every driver that runs without a job. MILLRACE_GOLDEN names a folder with
+// other files of the same families; testdata/golden/README.md describes them.
+func TestGolden(t *testing.T) {
+	eachGolden(t, func(t *testing.T, f goldenFamily, cases []goldenCase) {
+		applied := map[string]int{}
+		for _, c := range cases {
+			c = applyGoldenRules(goldenRules, f.name, c, applied)
+			if err := replayEverywhere(t, f, c); err != nil {
+				t.Errorf("%s %s\n%v", c.ID, c.Params, err)
+			}
+		}
+		how := "replayed in memory, on Pebble, and on Pebble with restores at other parallelisms"
+		if f.replay != nil {
+			how = "replayed outside of a graph: " + f.why
+		}
+		t.Logf("%d cases %s", len(cases), how)
+		for _, r := range goldenRules {
+			if n := applied[r.name]; n > 0 {
+				t.Logf("rule %q concerns %d of them: %s", r.name, n, r.reason)
+			}
+		}
+	})
+}
+
+// eachGolden calls f for each claimed family of the folder, in a test of its own.
+func eachGolden(t *testing.T, f func(t *testing.T, f goldenFamily, cases []goldenCase)) {
+	dir, own := goldenFolder()
+	files, err := goldenFiles(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	in = f
-	if strings.HasSuffix(f.Name(), ".gz") {
-		if in, err = gzip.NewReader(f); err != nil {
-			t.Fatal(err)
+	if err := checkClaims(goldenClaims, files, own); err != nil {
+		t.Error(err)
+	}
+	if len(files) == 0 {
+		t.Fatalf("%s holds no family", dir)
+	}
+	for _, family := range goldenClaims {
+		if files[family.name] == "" {
+			continue
 		}
-	}
-	var cases []goldenCase
-	d := json.NewDecoder(bufio.NewReader(in))
-	for d.More() {
-		var c goldenCase
-		if err := d.Decode(&c); err != nil {
-			t.Fatalf("%s, case %d: %v", f.Name(), len(cases), err)
-		}
-		cases = append(cases, c)
-	}
-	return cases
-}
-
-func replayGolden(c goldenCase, same func(want, got []goldenOutput) error, do func(i int, s goldenStep) []goldenOutput) error {
-	for i, s := range c.Steps {
-		got := do(i, s)
-		if err := same(c.Expect[i], got); err != nil {
-			return fmt.Errorf("step %d, %s %q %s at %d: %w", i, s.Op, s.Key, s.Value, s.tsMS(), err)
-		}
-	}
-	return nil
-}
-
-// sameGolden compares by the order rule of the format: neighbours with the same g are a multiset, everything else stands where it is.
-func sameGolden(want, got []goldenOutput) error {
-	if len(want) != len(got) {
-		return fmt.Errorf("got %v, want %v", got, want)
-	}
-	for i := 0; i < len(want); {
-		end := i + 1
-		for want[i].G != nil && end < len(want) && want[end].G != nil && *want[end].G == *want[i].G {
-			end++
-		}
-		w, g := goldenTexts(want[i:end]), goldenTexts(got[i:end])
-		if !slices.Equal(w, g) {
-			return fmt.Errorf("at output %d got %v, want %v", i, got, want)
-		}
-		i = end
-	}
-	return nil
-}
-
-// samePerKey compares the outputs of each key, and the control elements: between the keys of several subtasks there is no order.
-func samePerKey(want, got []goldenOutput) error {
-	split := func(os []goldenOutput) map[string][]goldenOutput {
-		keys := map[string][]goldenOutput{}
-		for _, o := range os {
-			k := o.Kind + " " + o.Key
-			keys[k] = append(keys[k], o)
-		}
-		return keys
-	}
-	w, g := split(want), split(got)
-	if len(w) != len(g) {
-		return fmt.Errorf("got %v, want %v", got, want)
-	}
-	for k := range w {
-		if err := sameGolden(w[k], g[k]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func goldenTexts(os []goldenOutput) []string {
-	var texts []string
-	for _, o := range os {
-		texts = append(texts, o.String())
-	}
-	slices.Sort(texts)
-	return texts
-}
-
-// onlyGrowing drops watermarks that do not grow, which never leave an operator here.
-func onlyGrowing(expect [][]goldenOutput) [][]goldenOutput {
-	last := operators.NoWatermark
-	out := make([][]goldenOutput, len(expect))
-	for i, step := range expect {
-		for _, o := range step {
-			if o.Kind != "watermark" || *o.TS > last {
-				out[i] = append(out[i], o)
+		t.Run(family.name, func(t *testing.T) {
+			cases, err := readGolden(files[family.name])
+			if err != nil {
+				t.Fatal(err)
 			}
-			if o.Kind == "watermark" {
-				last = max(last, *o.TS)
+			for _, c := range cases {
+				if err := family.checkCase(c); err != nil {
+					t.Fatalf("%s: %v", c.ID, err)
+				}
 			}
-		}
+			f(t, family, cases)
+		})
 	}
-	return out
 }
 
-// goldenElement turns an element into the form of the vectors.
-func goldenElement[T any](e operatortest.Element[T], record func(v T, o *goldenOutput)) goldenOutput {
-	o := goldenOutput{Kind: string(e.Kind)}
-	if e.TimestampMS != connectors.NoTimestamp && e.Kind != operatortest.Idle && e.Kind != operatortest.Active {
-		o.TS = &e.TimestampMS
+// replayEverywhere runs one case on the drivers of the harness.
+func replayEverywhere(t *testing.T, f goldenFamily, c goldenCase) error {
+	if f.replay != nil {
+		return replayRunner(t, f, c)
 	}
-	if e.Kind == operatortest.Record {
-		record(e.Value, &o)
+	for _, d := range []struct {
+		backend string
+		rescale bool
+	}{{"memory", false}, {"pebble", false}, {"pebble", true}} {
+		s, err := f.newSubject(c)
+		if err == nil {
+			err = replayHarness(t, s, c, d.backend, d.rescale)
+		}
+		if err != nil {
+			return fmt.Errorf("%s%s: %w", d.backend, strings.Repeat(", with restores", b2i(d.rescale)), err)
+		}
 	}
-	return o
+	return nil
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -70,3 +70,6 @@ func (g *group[In, Out]) outputs(order func(operatortest.Element[Out]) int64) []
 	slices.SortStableFunc(records, func(a, b operatortest.Element[Out]) int { return cmp.Compare(order(a), order(b)) })
 	return append(records, control...)
 }
+
+// byTimestamp merges the outputs of several subtasks by the time at which they fired.
+func byTimestamp[Out any](e operatortest.Element[Out]) int64 { return e.TimestampMS }

@@ -179,10 +179,10 @@ func TestTimersAreState(t *testing.T) {
 		}
 		h.Watermark(104)
 	})
-	want(t, "after the restore", g.outputs(goldenOrder), "watermark 104")
+	want(t, "after the restore", g.outputs(byTimestamp), "watermark 104")
 	g.each(func(h *operatortest.Harness[order, string]) { h.Watermark(200) })
 	var times []int64
-	for _, e := range g.outputs(goldenOrder) {
+	for _, e := range g.outputs(byTimestamp) {
 		if e.Kind == operatortest.Record {
 			times = append(times, e.TimestampMS)
 		}
@@ -191,7 +191,7 @@ func TestTimersAreState(t *testing.T) {
 		t.Errorf("event timers fired at %v", times)
 	}
 	g.each(func(h *operatortest.Harness[order, string]) { h.AdvanceProcessingTime(200) })
-	if n := len(g.outputs(goldenOrder)); n != 20 { // 50 and 100…119 without 107
+	if n := len(g.outputs(byTimestamp)); n != 20 { // 50 and 100…119 without 107
 		t.Errorf("%d processing-time timers fired, want 20", n)
 	}
 }
