@@ -1,7 +1,6 @@
 package dataflow
 
 import (
-	"github.com/millrace-io/millrace/internal/runtime"
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/serde"
 	"github.com/millrace-io/millrace/state"
@@ -32,15 +31,7 @@ func (k KeyedStream[T, K]) Transform[U any](uid string, stage operators.Stage[T,
 	g := k.s.g
 	n := g.add(uid, "keyed")
 	g.needUID(n, "a keyed step")
-	codec := k.codec
-	if codec == nil {
-		var err error
-		if codec, err = serde.For[K](); err != nil {
-			g.fault("step %q: the key has no codec: %w; give one by WithKeyCodec", n.Label(), err)
-		}
-	}
-	k.s.connect(n, 0, runtime.Hash, runtime.KeyedTypes[T, K]{Key: k.key, NewHash: func() func(K) uint64 { return serde.HashOf(codec) }})
-	k.s.needCodec(n)
+	k.partition(n, 0)
 	return attach(g, n, stage)
 }
 

@@ -114,13 +114,15 @@ func (o Options) Validate() error {
 // Harness is one operator instance and its host. Every method fails the test when the operator fails, except those that return an
 // error. It is used by one goroutine.
 type Harness[In, Out any] struct {
-	t     TB
-	o     Options
-	task  *operators.Task
-	ctx   *operators.Context
-	push  func(In) error
-	hash  func(In) uint64
-	files *files
+	t    TB
+	o    Options
+	task *operators.Task
+	ctx  *operators.Context
+	push func(In) error
+	hash func(In) uint64
+	// broadcast says which records of a keyed operator go to every subtask; nil: none.
+	broadcast func(In) bool
+	files     *files
 
 	nowMS    int64
 	offset   int64
@@ -225,7 +227,9 @@ func (h *Harness[In, Out]) ProcessSplit(split int, v In, tsMS int64) {
 
 func (h *Harness[In, Out]) process(split int, v In, tsMS int64) error {
 	c := h.ctx
-	if h.hash != nil {
+	if h.hash != nil && h.broadcast != nil && h.broadcast(v) {
+		c.KeyHash = 0
+	} else if h.hash != nil {
 		c.KeyHash = h.hash(v)
 		if s := h.Owner(v); s != h.o.Subtask {
 			return fmt.Errorf("operatortest: the record %+v belongs to subtask %d, this is %d", v, s, h.o.Subtask)
