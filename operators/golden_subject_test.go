@@ -2,6 +2,7 @@ package operators_test
 
 import (
 	"github.com/millrace-io/millrace/connectors"
+	"github.com/millrace-io/millrace/dataflow"
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/operators/operatortest"
 )
@@ -12,14 +13,26 @@ type goldenSubject interface {
 	traits() *goldenTraits
 	// open hosts one subtask in a harness.
 	open(t operatortest.TB, o operatortest.Options) goldenHost
+	// wire adds the operator to a graph, behind the streams in, and the taps behind it.
+	wire(in []dataflow.Stream[goldenRecord], clock *goldenClock, tap *goldenTap)
 }
 
 // goldenTraits is what the drivers must know of an operator.
 type goldenTraits struct {
-	inputs    int
-	unkeyed   bool
-	broadcast bool
-	op        func(goldenStep) bool
+	inputs       int
+	unkeyed      bool
+	broadcast    bool // input 1 goes to all subtasks
+	oneWatermark bool // the watermarks of the steps are those of all inputs
+	onlyAsked    string
+	op           func(goldenStep) bool
+}
+
+// watermarkInputs are the inputs on which the watermark of a step comes.
+func (t *goldenTraits) watermarkInputs(input int) []int {
+	if t.oneWatermark {
+		return []int{0, 1}
+	}
+	return []int{input}
 }
 
 // traits implements goldenSubject.
@@ -32,7 +45,7 @@ type goldenHost interface {
 	watermark(input int, ms int64)
 	idle(input int, idle bool)
 	advance(ms int64)
-	dry()
+	woken()
 	end()
 	snapshot() *operatortest.Snapshot
 	close()
@@ -50,6 +63,7 @@ type goldenOne[Out any] struct {
 // oneSide is a side output: what it is called in the vectors, and how each driver gets at it.
 type oneSide[Out any] struct {
 	take func(h *operatortest.Harness[goldenRecord, Out]) []goldenOutput
+	tap  func(out dataflow.Stream[Out], tap *goldenTap)
 }
 
 // oneInput makes the subject of an operator with one input: render sets Key, Value and Window of o from a record of the main output; kind and
@@ -63,6 +77,9 @@ func (g *goldenOne[Out]) side[S any](name string, tag operators.Tag[S], render f
 	g.sides = append(g.sides, oneSide[Out]{
 		take: func(h *operatortest.Harness[goldenRecord, Out]) []goldenOutput {
 			return sideOutputs(name, h.SideOutput(tag), render)
+		},
+		tap: func(out dataflow.Stream[Out], tap *goldenTap) {
+			out.SideOutput(tag).Transform("", tapped(tap, "side:"+name, false, render))
 		},
 	})
 	return g
@@ -82,6 +99,12 @@ func (g *goldenOne[Out]) single() *goldenOne[Out] {
 // ops has f do the steps of the family's own; f returns false for one that it does not know. Behind it the operator is told that it was woken.
 func (g *goldenOne[Out]) ops(f func(s goldenStep) bool) *goldenOne[Out] {
 	g.op = f
+	return g
+}
+
+// onlyAskedRestores says why a restore changes what the operator puts out later: the drivers then restore only where the case says so.
+func (g *goldenOne[Out]) onlyAskedRestores(why string) *goldenOne[Out] {
+	g.onlyAsked = why
 	return g
 }
 
@@ -122,6 +145,19 @@ func (g *goldenOne[Out]) open(t operatortest.TB, o operatortest.Options) goldenH
 	return &oneHost[Out]{h, g}
 }
 
+func (g *goldenOne[Out]) wire(in []dataflow.Stream[goldenRecord], clock *goldenClock, tap *goldenTap) {
+	var out dataflow.Stream[Out]
+	if g.unkeyed {
+		out = in[0].Transform("operator", held(clock, g.stage)).NewChain()
+	} else {
+		out = in[0].KeyBy(goldenKey).Transform("operator", held(clock, g.stage))
+	}
+	out.Transform("", tapped(tap, "record", true, g.render))
+	for _, s := range g.sides {
+		s.tap(out, tap)
+	}
+}
+
 // oneHost implements goldenHost.
 type oneHost[Out any] struct {
 	h *operatortest.Harness[goldenRecord, Out]
@@ -139,10 +175,20 @@ func (o *oneHost[Out]) process(_ int, r goldenRecord, tsMS int64) { o.h.Process(
 func (o *oneHost[Out]) watermark(_ int, ms int64)                 { o.h.Watermark(ms) }
 func (o *oneHost[Out]) idle(_ int, idle bool)                     { o.h.Idle(idle) }
 func (o *oneHost[Out]) advance(ms int64)                          { o.h.AdvanceProcessingTime(ms) }
-func (o *oneHost[Out]) dry()                                      { o.h.Dry() }
 func (o *oneHost[Out]) end()                                      { o.h.EndInput() }
 func (o *oneHost[Out]) snapshot() *operatortest.Snapshot          { return o.h.Snapshot() }
 func (o *oneHost[Out]) close()                                    { o.h.Close() }
+
+func (o *oneHost[Out]) woken() { wokenUp(o.h) }
+
+// wokenUp tells an operator that it was woken.
+func wokenUp[In, Out any](h *operatortest.Harness[In, Out]) {
+	for _, f := range h.Task().Hooks().Woken {
+		if err := f(); err != nil {
+			panic(goldenFault(err.Error()))
+		}
+	}
+}
 
 func (o *oneHost[Out]) outputs() []goldenOutput {
 	var out []goldenOutput
