@@ -11,16 +11,28 @@ import (
 	"github.com/millrace-io/millrace/state"
 )
 
+// keyedTask is what all keyed operators are made of, whatever their inputs: state, timers and the context of their functions. The builders
+// embed it, so that its methods are theirs.
+type keyedTask[K comparable, Out any] struct {
+	t       *Task
+	s       *state.Keyed[K]
+	timers  *state.Timers[K]
+	ctx     *Ctx[K, Out]
+	onEvent func(*Ctx[K, Out], time.Time) error
+	onProc  func(*Ctx[K, Out], time.Time) error
+}
+
 // Keyed is the builder of a keyed operator: it declares state, timers and functions. The build function runs once when the graph is
 // checked and once per subtask, so variables of its body belong to one subtask.
 type Keyed[K comparable, In, Out any] struct {
-	t        *Task
-	s        *state.Keyed[K]
-	timers   *state.Timers[K]
-	ctx      *Ctx[K, Out]
+	keyedTask[K, Out]
 	onRecord func(*Ctx[K, Out], In) error
-	onEvent  func(*Ctx[K, Out], time.Time) error
-	onProc   func(*Ctx[K, Out], time.Time) error
+}
+
+func newKeyedTask[K comparable, Out any](t *Task, codec serde.Serde[K], emit func(Out) error) keyedTask[K, Out] {
+	s := state.NewKeyed(codec, state.Config{MaxParallelism: t.cfg.MaxParallelism, Now: t.cfg.Now})
+	timers := s.Timers("timers")
+	return keyedTask[K, Out]{t: t, s: s, timers: timers, ctx: &Ctx[K, Out]{t: t, emit: emit, timers: timers}}
 }
 
 // Ctx is what a keyed function sees of the current record or timer. It is valid during the call only.
@@ -35,33 +47,33 @@ type Ctx[K comparable, Out any] struct {
 }
 
 // Value declares a state that holds one value of T per key.
-func (b *Keyed[K, In, Out]) Value[T any](name string, opts ...state.Option) *state.Value[T] {
+func (b *keyedTask[K, Out]) Value[T any](name string, opts ...state.Option) *state.Value[T] {
 	return b.s.Value[T](name, opts...)
 }
 
 // List declares a state that holds a list of T per key.
-func (b *Keyed[K, In, Out]) List[T any](name string, opts ...state.Option) *state.List[T] {
+func (b *keyedTask[K, Out]) List[T any](name string, opts ...state.Option) *state.List[T] {
 	return b.s.List[T](name, opts...)
 }
 
 // Map declares a state that holds a map from MK to MV per key.
-func (b *Keyed[K, In, Out]) Map[MK comparable, MV any](name string, opts ...state.Option) *state.Map[MK, MV] {
+func (b *keyedTask[K, Out]) Map[MK comparable, MV any](name string, opts ...state.Option) *state.Map[MK, MV] {
 	return b.s.Map[MK, MV](name, opts...)
 }
 
 // Reducing declares a state that combines what is added by reduce, per key.
-func (b *Keyed[K, In, Out]) Reducing[T any](name string, reduce func(a, b T) T, opts ...state.Option) *state.Reducing[T] {
+func (b *keyedTask[K, Out]) Reducing[T any](name string, reduce func(a, b T) T, opts ...state.Option) *state.Reducing[T] {
 	b.t.UserFuncs(reduce)
 	return b.s.Reducing(name, reduce, opts...)
 }
 
 // Aggregating declares a state that folds what is added into an accumulator, per key.
-func (b *Keyed[K, In, Out]) Aggregating[A, Acc, R any](name string, agg state.Aggregate[A, Acc, R], opts ...state.Option) *state.Aggregating[A, R] {
+func (b *keyedTask[K, Out]) Aggregating[A, Acc, R any](name string, agg state.Aggregate[A, Acc, R], opts ...state.Option) *state.Aggregating[A, R] {
 	return b.s.Aggregating(name, agg, opts...)
 }
 
 // Side declares a side output and returns the function that emits to it.
-func (b *Keyed[K, In, Out]) Side[S any](tag Tag[S]) func(S) error {
+func (b *keyedTask[K, Out]) Side[S any](tag Tag[S]) func(S) error {
 	out := SideOutput(b.t, tag)
 	ctx := b.ctx
 	return func(v S) error { return ctx.note(out(v)) }
@@ -79,26 +91,26 @@ func (b *Keyed[K, In, Out]) OnRecord(f func(c *Ctx[K, Out], v In) error) {
 //
 // At the end of a bounded input the watermark is EndOfTime and every timer fires, whatever its time: a function that registers its next timer
 // whenever one fires must look at Ctx.WatermarkMS, or it never ends.
-func (b *Keyed[K, In, Out]) OnTimer(f func(c *Ctx[K, Out], at time.Time) error) {
+func (b *keyedTask[K, Out]) OnTimer(f func(c *Ctx[K, Out], at time.Time) error) {
 	b.onEvent = f
 	b.t.UserFuncs(f)
 }
 
 // OnProcessingTimer declares the function that is called when a processing-time timer fires: the wall clock has reached at. What it emits
 // has no timestamp. Timers that are pending when a bounded input ends do not fire. An error fails the task.
-func (b *Keyed[K, In, Out]) OnProcessingTimer(f func(c *Ctx[K, Out], at time.Time) error) {
+func (b *keyedTask[K, Out]) OnProcessingTimer(f func(c *Ctx[K, Out], at time.Time) error) {
 	b.onProc = f
 	b.t.UserFuncs(f)
 }
 
 // OnOpen declares f to be called once before the first record, with a context that ends with the task.
-func (b *Keyed[K, In, Out]) OnOpen(f func(ctx context.Context) error) { b.t.OnOpen(f) }
+func (b *keyedTask[K, Out]) OnOpen(f func(ctx context.Context) error) { b.t.OnOpen(f) }
 
 // OnClose declares f to be called once when the task ends.
-func (b *Keyed[K, In, Out]) OnClose(f func() error) { b.t.OnClose(f) }
+func (b *keyedTask[K, Out]) OnClose(f func() error) { b.t.OnClose(f) }
 
 // Task is the operator's task, for what the builder does not offer.
-func (b *Keyed[K, In, Out]) Task() *Task { return b.t }
+func (b *keyedTask[K, Out]) Task() *Task { return b.t }
 
 // Key is the current key.
 func (c *Ctx[K, Out]) Key() K { return c.key }
@@ -160,47 +172,57 @@ func Process[K comparable, In, Out any](key func(In) K, codec serde.Serde[K], bu
 		if key == nil || build == nil {
 			return nil, errors.New("a keyed operator needs a key function and a build function")
 		}
-		s := state.NewKeyed(codec, state.Config{MaxParallelism: t.cfg.MaxParallelism, Now: t.cfg.Now})
-		timers := s.Timers("timers")
-		ctx := &Ctx[K, Out]{t: t, emit: emit, timers: timers}
-		b := &Keyed[K, In, Out]{t: t, s: s, timers: timers, ctx: ctx}
+		b := &Keyed[K, In, Out]{keyedTask: newKeyedTask[K](t, codec, emit)}
 		build(b)
 		if b.onRecord == nil {
 			return nil, errors.New("declares no OnRecord; a keyed function without it takes no records")
 		}
-		if err := s.Err(); err != nil {
+		if err := b.declare(); err != nil {
 			return nil, err
 		}
-		t.UseState(s)
-		t.OnBatch(s.Touch)
 		t.UserFuncs(key)
-		b.hookTimers()
-		return b.push(key), nil
+		return b.push(key, b.onRecord), nil
 	}
 }
 
-func (b *Keyed[K, In, Out]) push(key func(In) K) func(In) error {
-	t, s, ctx, onRecord := b.t, b.s, b.ctx, b.onRecord
+// declare hands the state and the timers to the task, once the builder has declared them.
+func (b *keyedTask[K, Out]) declare() error {
+	if err := b.s.Err(); err != nil {
+		return err
+	}
+	b.t.UseState(b.s)
+	b.t.OnBatch(b.s.Touch)
+	b.hookTimers()
+	return nil
+}
+
+// push makes the function that takes the records of one input, of which f is the user's.
+func (b *keyedTask[K, Out]) push[In any](key func(In) K, f func(*Ctx[K, Out], In) error) func(In) error {
+	t, s, ctx := b.t, b.s, b.ctx
 	c := t.Context()
 	return func(v In) error {
 		ctx.key = key(v)
 		s.SetCurrent(ctx.key, c.KeyHash)
-		err := onRecord(ctx, v)
-		if ctx.failed != nil {
-			return errors.Join(ctx.failed, distinct(err, ctx.failed))
-		}
-		if err != nil && isBadRecord(err) {
-			return Refuse(t, v, err)
-		}
-		return t.Failure(err)
+		return ctx.outcome(v, f(ctx, v))
 	}
 }
 
-func (b *Keyed[K, In, Out]) hookTimers() {
+func (b *keyedTask[K, Out]) hookTimers() {
 	b.t.OnWatermark(func(ms int64) error { return b.fire(state.EventTime, ms, b.onEvent) })
 	b.t.UseTimers(
 		func() (int64, bool) { return b.timers.Next(state.ProcessingTime) },
 		func(nowMS int64) error { return b.fire(state.ProcessingTime, nowMS, b.onProc) })
+}
+
+// outcome is what becomes of a record for which the function returned err.
+func (c *Ctx[K, Out]) outcome[In any](v In, err error) error {
+	if c.failed != nil {
+		return errors.Join(c.failed, distinct(err, c.failed))
+	}
+	if err != nil && isBadRecord(err) {
+		return Refuse(c.t, v, err)
+	}
+	return c.t.Failure(err)
 }
 
 // distinct is err, or nil if it is only first again.
@@ -213,7 +235,7 @@ func distinct(err, first error) error {
 
 // fire calls f for each timer that is due, also for those that f itself registers in the past. The context of a record that caused
 // the watermark is afterwards as it was.
-func (b *Keyed[K, In, Out]) fire(d state.Domain, upToMS int64, f func(*Ctx[K, Out], time.Time) error) error {
+func (b *keyedTask[K, Out]) fire(d state.Domain, upToMS int64, f func(*Ctx[K, Out], time.Time) error) error {
 	c := b.t.Context()
 	defer func(ts int64, hash uint64) { c.TimestampMS, c.KeyHash = ts, hash }(c.TimestampMS, c.KeyHash)
 	for {
