@@ -25,7 +25,8 @@ type goldenClock struct {
 	open atomic.Bool // timers that are due may fire
 }
 
-// set moves the clock and lets the tasks' wake-up timers fire: they were set when the clock read less, so that much virtual time must pass.
+// set moves the clock, in a synctest bubble, and lets the tasks' wake-up timers fire: they were set when the clock read less, so that much
+// virtual time must pass.
 func (c *goldenClock) set(ms int64) {
 	old := c.ms.Swap(ms)
 	c.open.Store(true)
