@@ -27,6 +27,7 @@ type goldenCase struct {
 	Expect   [][]goldenOutput
 
 	decoded *bool // the family has looked at Params
+	excuses []goldenExcuse
 }
 
 // decodeParams reads the case's parameters into p, a pointer to a struct of the family; one that the struct does not name is an error. A family
@@ -35,6 +36,14 @@ func (c goldenCase) decodeParams(p any) error {
 	*c.decoded = true
 	if err := strictJSON(c.Params, p); err != nil {
 		return fmt.Errorf("params %s: %w", c.Params, err)
+	}
+	return nil
+}
+
+// lookedAt is an error unless the family has decoded the parameters.
+func (c goldenCase) lookedAt() error {
+	if !*c.decoded {
+		return errors.New("the family never looks at the parameters; call decodeParams")
 	}
 	return nil
 }

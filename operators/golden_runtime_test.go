@@ -443,29 +443,20 @@ func TestGoldenJobs(t *testing.T) {
 	all := os.Getenv("MILLRACE_GOLDEN_JOBS") == "all"
 	eachGolden(t, func(t *testing.T, f goldenFamily, cases []goldenCase) {
 		if f.replay != nil {
-			t.Logf("no operator of a graph: %s", f.why)
+			t.Logf("%s: no operator of a graph: %s", f.name, f.why)
 			return
 		}
-		ran := 0
+		ran, applied := 0, map[string]int{}
 		for _, c := range cases {
 			if !all && goldenSeed(c.ID).IntN(goldenJobsPart) != 0 && ran > 0 {
 				continue
 			}
 			ran++
-			for _, d := range []struct {
-				backend     string
-				parallelism int
-			}{{"memory", 1}, {"pebble", 3}} {
-				s, err := f.newSubject(c)
-				if err == nil {
-					err = replayJob(t, s, c, d.backend, d.parallelism)
-				}
-				if err != nil {
-					t.Errorf("%s %s\njob on %s beginning at parallelism %d: %v", c.ID, c.Params, d.backend, d.parallelism, err)
-				}
-			}
+			c = applyGoldenRules(goldenRules, true, f.name, c, applied)
+			replayOn(t, true, f, c)
 		}
-		t.Logf("%d of %d cases replayed in jobs that begin in 1 and in 3 subtasks (MILLRACE_GOLDEN_JOBS=all for all)", ran, len(cases))
+		t.Logf("%s: %d of %d cases replayed in jobs that begin in 1 and in 3 subtasks (MILLRACE_GOLDEN_JOBS=all for all)", f.name, ran, len(cases))
+		logRules(t, applied)
 	})
 }
 

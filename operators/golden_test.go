@@ -6,10 +6,8 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
-	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/operators/operatortest"
 )
 
@@ -89,58 +87,10 @@ func (f goldenFamily) checkCase(c goldenCase) error {
 // newSubject makes the subject of a case and sees to it that the family has looked at the parameters.
 func (f goldenFamily) newSubject(c goldenCase) (goldenSubject, error) {
 	s, err := f.subject(c)
-	if err == nil && !*c.decoded {
-		err = errors.New("the family never looks at the parameters; call decodeParams")
+	if err == nil {
+		err = c.lookedAt()
 	}
 	return s, err
-}
-
-// goldenRule is a difference between Flink and millrace that is meant. Each stands in docs of what differs.
-type goldenRule struct {
-	name, reason string
-	families     []string
-	// adjust takes from the expected outputs of a case what only Flink promises; changed says that there was something.
-	adjust func(c goldenCase) (expect [][]goldenOutput, changed bool)
-}
-
-// goldenRules are all of them. Nothing else is left out or changed.
-var goldenRules = []goldenRule{
-	{"growing watermarks", "Flink's bare generator emits at every periodic call; only watermarks that grow ever leave an operator",
-		[]string{"watermark_generator"}, onlyGrowing},
-}
-
-// apply applies the rules that concern the family, and counts the cases that each has changed.
-func applyGoldenRules(rules []goldenRule, family string, c goldenCase, applied map[string]int) goldenCase {
-	for _, r := range rules {
-		if !slices.Contains(r.families, family) {
-			continue
-		}
-		expect, changed := r.adjust(c)
-		if changed {
-			applied[r.name]++
-			c.Expect = expect
-		}
-	}
-	return c
-}
-
-// onlyGrowing drops watermarks that do not grow.
-func onlyGrowing(c goldenCase) (expect [][]goldenOutput, changed bool) {
-	last := operators.NoWatermark
-	expect = make([][]goldenOutput, len(c.Expect))
-	for i, step := range c.Expect {
-		for _, o := range step {
-			if o.Kind == "watermark" && *o.TS <= last {
-				changed = true
-				continue
-			}
-			if o.Kind == "watermark" {
-				last = *o.TS
-			}
-			expect[i] = append(expect[i], o)
-		}
-	}
-	return expect, changed
 }
 
 // TestGolden replays what Apache Flink's own operators did, on every driver that runs without a job. MILLRACE_GOLDEN names a folder with
@@ -149,21 +99,19 @@ func TestGolden(t *testing.T) {
 	eachGolden(t, func(t *testing.T, f goldenFamily, cases []goldenCase) {
 		applied := map[string]int{}
 		for _, c := range cases {
-			c = applyGoldenRules(goldenRules, f.name, c, applied)
-			if err := replayEverywhere(t, f, c); err != nil {
-				t.Errorf("%s %s\n%v", c.ID, c.Params, err)
+			c = applyGoldenRules(goldenRules, false, f.name, c, applied)
+			if f.replay == nil {
+				replayOn(t, false, f, c)
+			} else if err := replayRunner(t, f, c); err != nil {
+				t.Errorf("%s %s:\n%v", c.ID, c.Params, err)
 			}
 		}
 		how := "replayed in memory, on Pebble, and on Pebble with restores at other parallelisms"
 		if f.replay != nil {
 			how = "replayed outside of a graph: " + f.why
 		}
-		t.Logf("%d cases %s", len(cases), how)
-		for _, r := range goldenRules {
-			if n := applied[r.name]; n > 0 {
-				t.Logf("rule %q concerns %d of them: %s", r.name, n, r.reason)
-			}
-		}
+		t.Logf("%s: %d cases %s", f.name, len(cases), how)
+		logRules(t, applied)
 	})
 }
 
@@ -199,29 +147,53 @@ func eachGolden(t *testing.T, f func(t *testing.T, f goldenFamily, cases []golde
 	}
 }
 
-// replayEverywhere runs one case on the drivers of the harness.
-func replayEverywhere(t *testing.T, f goldenFamily, c goldenCase) error {
-	if f.replay != nil {
-		return replayRunner(t, f, c)
-	}
-	for _, d := range []struct {
-		backend string
-		rescale bool
-	}{{"memory", false}, {"pebble", false}, {"pebble", true}} {
-		s, err := f.newSubject(c)
-		if err == nil {
-			err = replayHarness(t, s, c, d.backend, d.rescale)
-		}
-		if err != nil {
-			return fmt.Errorf("%s%s: %w", d.backend, strings.Repeat(", with restores", b2i(d.rescale)), err)
-		}
-	}
-	return nil
+// goldenDriver is one way to run a subject.
+type goldenDriver struct {
+	name   string
+	job    bool
+	replay func(t *testing.T, f goldenFamily, c goldenCase) error
 }
 
-func b2i(b bool) int {
-	if b {
-		return 1
+// goldenDrivers are all of them.
+var goldenDrivers = []goldenDriver{
+	harnessDriver("memory", false), harnessDriver("pebble", false), harnessDriver("pebble", true),
+	jobDriver("memory", 1), jobDriver("pebble", 3),
+}
+
+func harnessDriver(backend string, rescale bool) goldenDriver {
+	name := "harness on " + backend
+	if rescale {
+		name += ", with restores that nobody asked for"
 	}
-	return 0
+	return goldenDriver{name, false, func(t *testing.T, f goldenFamily, c goldenCase) error {
+		s, err := f.newSubject(c)
+		if err != nil {
+			return err
+		}
+		return replayHarness(t, s, c, backend, rescale)
+	}}
+}
+
+func jobDriver(backend string, parallelism int) goldenDriver {
+	return goldenDriver{fmt.Sprintf("job on %s that begins in %d subtasks", backend, parallelism), true,
+		func(t *testing.T, f goldenFamily, c goldenCase) error {
+			s, err := f.newSubject(c)
+			if err != nil {
+				return err
+			}
+			return replayJob(t, s, c, backend, parallelism)
+		}}
+}
+
+// replayOn runs one case on the drivers that are jobs, or on those that are not.
+func replayOn(t *testing.T, jobs bool, f goldenFamily, c goldenCase) {
+	for _, d := range goldenDrivers {
+		if d.job != jobs {
+			continue
+		}
+		if err := d.replay(t, f, c); err != nil {
+			t.Errorf("%s %s, %s:\n%v", c.ID, c.Params, d.name, err)
+			return
+		}
+	}
 }
