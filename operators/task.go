@@ -88,6 +88,8 @@ type TaskConfig struct {
 	EmitIdle func(idle bool) error
 	// Wake has the functions declared by OnWake called soon; any goroutine may call it.
 	Wake func()
+	// Flush sends what the operators after this one hold back for company.
+	Flush func() error
 }
 
 // Hooks are the functions that an operator has declared; the host calls them, those of one kind in the order of declaration.
@@ -227,6 +229,15 @@ func (t *Task) OnWake(f func() error) (wake func()) {
 		return func() {}
 	}
 	return t.cfg.Wake
+}
+
+// Flush sends what the operators after this one hold back until more comes, as if the input had run dry. An operator calls it before it waits for
+// something while it has a record.
+func (t *Task) Flush() error {
+	if t.cfg.Flush == nil {
+		return nil
+	}
+	return t.cfg.Flush()
 }
 
 // NeedsWatermarks declares that the operator gives results only when watermarks come; why says for what, as in "event-time windows". A

@@ -116,7 +116,7 @@ func (a *attempt) buildOp(t *task, n *Node, built map[*Node]*op) (*op, error) {
 		Context: t.opctx, Now: a.cfg.Now, Attempt: a.name, Side: side,
 		Logger:        a.cfg.Logger.With(zap.String("uid", n.Label()), zap.Int("subtask", t.subtask)),
 		Metrics:       a.registerer(n.Label(), t.subtask),
-		EmitWatermark: o.forwardWatermark, EmitIdle: o.forwardIdle, Wake: t.wake,
+		EmitWatermark: o.forwardWatermark, EmitIdle: o.forwardIdle, Wake: t.wake, Flush: o.flush,
 	}
 	if a.restored != nil && n.UID != "" {
 		cfg.RestoredCheckpoint = a.restored.ID

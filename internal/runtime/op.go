@@ -91,6 +91,26 @@ func (o *op) control(c exchange.Control) error {
 	return nil
 }
 
+// flush sends what those after this operator hold back for company.
+func (o *op) flush() error {
+	for _, c := range o.children {
+		for _, f := range c.hooks().Dry {
+			if err := f(); err != nil {
+				return c.fail(err)
+			}
+		}
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	for _, out := range o.outputs {
+		if err := out.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // split tells the operators of a source's chain of an event of a split.
 func (o *op) split(split int, e operators.SplitEvent) error {
 	for _, f := range o.hooks().Split {

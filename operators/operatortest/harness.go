@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/millrace-io/millrace/connectors"
@@ -130,6 +131,7 @@ type Harness[In, Out any] struct {
 	inputMS  int64 // highest watermark of the input
 	ended    bool
 	closed   bool
+	woken    atomic.Bool
 	out      []Element[Out]
 	side     map[string][]sideElement
 }
@@ -168,6 +170,7 @@ func New[In, Out any](t TB, stage operators.Stage[In, Out], o Options) *Harness[
 		UID: o.UID, Name: o.UID, Subtask: o.Subtask, Parallelism: o.Parallelism, MaxParallelism: o.MaxParallelism,
 		Context: h.ctx, Now: func() time.Time { return time.UnixMilli(h.nowMS) }, Logger: o.Logger, Attempt: o.Attempt,
 		Side: h.sides(checked.SideTypes()), EmitWatermark: h.emitWatermark, EmitIdle: h.emitIdle,
+		Wake: func() { h.woken.Store(true) },
 	})
 	if h.push, err = stage(h.task, h.emit); err != nil {
 		t.Fatalf("build the operator: %v", err)
@@ -298,6 +301,25 @@ func (h *Harness[In, Out]) Dry() {
 	for _, f := range h.task.Hooks().Dry {
 		h.must("dry", f())
 	}
+}
+
+// Wake calls what the operator has declared by Task.OnWake, if it was woken since; a running job does so by itself. The methods
+// that return outputs call it first.
+func (h *Harness[In, Out]) Wake() {
+	h.t.Helper()
+	h.must("wake", h.TryWake())
+}
+
+// TryWake is Wake for operators that may fail at it.
+func (h *Harness[In, Out]) TryWake() error {
+	for h.woken.Swap(false) && !h.closed {
+		for _, f := range h.task.Hooks().Woken {
+			if err := f(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // AdvanceProcessingTime sets the clock, Unix ms, and fires the processing-time timers that are due. The clock reads ms during all of

@@ -48,6 +48,8 @@ func (e Element[T]) String() string {
 
 // Outputs are the elements of the main output since the last call of Outputs or Records, in order.
 func (h *Harness[In, Out]) Outputs() []Element[Out] {
+	h.t.Helper()
+	h.Wake()
 	out := h.out
 	h.out = nil
 	return out
@@ -66,6 +68,8 @@ func (h *Harness[In, Out]) Records() []Out {
 
 // SideOutput are the records of the side output tag since the last call with that tag.
 func (h *Harness[In, Out]) SideOutput[S any](tag operators.Tag[S]) []Element[S] {
+	h.t.Helper()
+	h.Wake()
 	var out []Element[S]
 	for _, e := range h.side[tag.Name()] {
 		v, ok := e.value.(S)
