@@ -17,7 +17,7 @@ import (
 // (source, split, offset) and encoding. The records of a keyed step stand in its keyed state.
 const asyncFormat = 1
 
-// save is the one blob of this subtask. Every subtask saves one, also without elements: that blob i is the one of subtask i is how a restore knows its own.
+// save is the one blob of this subtask, also without elements: blobs are dealt out in turn, so that without rescaling each subtask gets its own back.
 func (a *asyncStep[In, Out]) save(records bool) ([][]byte, error) {
 	b := []byte{asyncFormat}
 	b = binary.AppendUvarint(b, uint64(a.t.Config().Parallelism))
@@ -67,8 +67,9 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// restore puts what the blobs hold into the queue, those of different subtasks one behind the other. Watermarks count only in the subtask that had
-// them: at another parallelism its input is another one, and will say by itself how far it is.
+// restore puts what the blobs hold into the queue, those of different subtasks one behind the other. Watermarks count only where there is one
+// subtask, before and now: with several, a restore deals the splits of the sources anew, and a subtask may get one that is behind what it has heard so
+// far. Its input says by itself how far it is.
 func (a *asyncStep[In, Out]) restore(blobs [][]byte) error {
 	for _, b := range blobs {
 		marks, records, err := a.decode(b)
@@ -114,7 +115,7 @@ func (a *asyncStep[In, Out]) decode(b []byte) ([]asyncMark, []*asyncElement[In, 
 	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
 		marks = append(marks, asyncMark{int(d.uvarint()), d.varint()})
 	}
-	if parallelism != uint64(a.t.Config().Parallelism) {
+	if parallelism != 1 || a.t.Config().Parallelism != 1 {
 		marks = nil
 	}
 	codec, err := a.reader(d.text())

@@ -176,37 +176,34 @@ const contextUses = 256
 func (a *asyncStep[In, Out]) call(e *asyncElement[In, Out]) {
 	e.calls++
 	e.waits = false
-	if e.deadlineMS != noDeadline {
-		if e.timer < 0 || e.dueMS != e.deadlineMS {
-			a.timers.set(e, e.deadlineMS)
-		}
-	} else {
-		a.timers.remove(e)
-	}
 	if e.uses++; e.uses > contextUses && e.cancel != nil {
 		a.cancelCall(e)
 	}
 	if e.ctx == nil {
 		e.ctx, e.cancel = context.WithCancel(a.ctx)
 	}
+	spawn := false
 	a.mu.Lock()
 	a.where = asyncHere
 	a.tokens++
-	e.token = a.tokens
+	token := a.tokens
+	e.token = token
 	if a.f.blocking != nil {
-		spawn := a.workers.submit(asyncJob[In, Out]{e, e.token, e.value, e.ctx}, a.capacity)
-		a.mu.Unlock()
-		if spawn {
-			a.workers.group.Go(a.work)
-		}
-	} else {
-		a.mu.Unlock()
+		spawn = a.workers.submit(asyncJob[In, Out]{e, token, e.value, e.ctx}, a.capacity)
 	}
+	a.mu.Unlock()
 	if e.calls == 1 {
-		e.begun = a.tokens
+		e.begun = token
+	}
+	if e.deadlineMS == noDeadline {
+		a.timers.remove(e)
+	} else if e.timer < 0 || e.dueMS != e.deadlineMS {
+		a.timers.set(e, e.deadlineMS)
+	}
+	if spawn {
+		a.workers.group.Go(a.work)
 	}
 	if a.f.callback != nil {
-		token := e.token
 		a.f.callback(e.ctx, e.value, func(out []Out, err error) { a.finished(e, token, out, err) })
 	}
 }
