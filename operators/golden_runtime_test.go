@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -437,10 +436,9 @@ func replayJob(t *testing.T, subject goldenSubject, c goldenCase, backend string
 	return err
 }
 
-// TestGoldenJobs replays every family that is an operator through whole jobs, on the runtime's own exchanges, clock and checkpoints. By default
-// that is a part of the cases, drawn from their ids; MILLRACE_GOLDEN_JOBS=all replays all.
+// TestGoldenJobs replays every family that is an operator through whole jobs, on the runtime's own exchanges, clock and checkpoints. With
+// -short that is one case in four, drawn from the cases' ids.
 func TestGoldenJobs(t *testing.T) {
-	all := os.Getenv("MILLRACE_GOLDEN_JOBS") == "all"
 	eachGolden(t, func(t *testing.T, f goldenFamily, cases []goldenCase) {
 		if f.replay != nil {
 			t.Logf("%s: no operator of a graph: %s", f.name, f.why)
@@ -448,17 +446,13 @@ func TestGoldenJobs(t *testing.T) {
 		}
 		ran, applied := 0, map[string]int{}
 		for _, c := range cases {
-			if !all && goldenSeed(c.ID).IntN(goldenJobsPart) != 0 && ran > 0 {
+			if testing.Short() && ran > 0 && goldenSeed(c.ID).IntN(4) != 0 {
 				continue
 			}
 			ran++
-			c = applyGoldenRules(goldenRules, true, f.name, c, applied)
-			replayOn(t, true, f, c)
+			replayOn(t, true, f, applyGoldenRules(goldenRules, true, f.name, c, applied))
 		}
-		t.Logf("%s: %d of %d cases replayed in jobs that begin in 1 and in 3 subtasks (MILLRACE_GOLDEN_JOBS=all for all)", f.name, ran, len(cases))
+		t.Logf("%s: %d of %d cases replayed in jobs that begin in 1 and in 3 subtasks%s", f.name, ran, len(cases), f.onlyAsked(cases[0]))
 		logRules(t, applied)
 	})
 }
-
-// goldenJobsPart: one case in so many is replayed in jobs by default.
-const goldenJobsPart = 4

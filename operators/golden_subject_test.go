@@ -102,7 +102,8 @@ func (g *goldenOne[Out]) ops(f func(s goldenStep) bool) *goldenOne[Out] {
 	return g
 }
 
-// onlyAskedRestores says why a restore changes what the operator puts out later: the drivers then restore only where the case says so.
+// onlyAskedRestores says why a restore changes what the operator puts out later, as in "it begins timeouts again": the drivers then restore
+// only where the case says so.
 func (g *goldenOne[Out]) onlyAskedRestores(why string) *goldenOne[Out] {
 	g.onlyAsked = why
 	return g

@@ -93,6 +93,17 @@ func (f goldenFamily) newSubject(c goldenCase) (goldenSubject, error) {
 	return s, err
 }
 
+// onlyAsked is why the drivers do not restore the family's operator of their own accord, in words for the log; empty if they do.
+func (f goldenFamily) onlyAsked(c goldenCase) string {
+	if f.subject == nil {
+		return ""
+	}
+	if s, err := f.newSubject(c); err == nil && s.traits().onlyAsked != "" {
+		return "; restored only where a case asks for it, because " + s.traits().onlyAsked
+	}
+	return ""
+}
+
 // TestGolden replays what Apache Flink's own operators did, on every driver that runs without a job. MILLRACE_GOLDEN names a folder with
 // other files of the same families; testdata/golden/README.md describes them.
 func TestGolden(t *testing.T) {
@@ -110,7 +121,7 @@ func TestGolden(t *testing.T) {
 		if f.replay != nil {
 			how = "replayed outside of a graph: " + f.why
 		}
-		t.Logf("%s: %d cases %s", f.name, len(cases), how)
+		t.Logf("%s: %d cases %s%s", f.name, len(cases), how, f.onlyAsked(cases[0]))
 		logRules(t, applied)
 	})
 }
@@ -133,6 +144,7 @@ func eachGolden(t *testing.T, f func(t *testing.T, f goldenFamily, cases []golde
 			continue
 		}
 		t.Run(family.name, func(t *testing.T) {
+			t.Parallel()
 			cases, err := readGolden(files[family.name])
 			if err != nil {
 				t.Fatal(err)
