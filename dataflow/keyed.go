@@ -3,7 +3,6 @@ package dataflow
 import (
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/serde"
-	"github.com/millrace-io/millrace/state"
 )
 
 // KeyedStream is a stream partitioned by a key: all records of one key are processed by one subtask, in the order of each sender.
@@ -48,22 +47,4 @@ func (k KeyedStream[T, K]) Reduce(uid string, f func(a, b T) T) Stream[T] {
 // Fold folds the records of each key into an accumulator that begins as its zero value, and passes it on after each record.
 func (k KeyedStream[T, K]) Fold[Acc any](uid string, f func(acc Acc, v T) Acc) Stream[Acc] {
 	return k.Transform(uid, operators.Fold(k.key, k.codec, f))
-}
-
-// Window groups the records of each key by windows of event time.
-func (k KeyedStream[T, K]) Window(w operators.Windows) WindowedStream[T, K] {
-	k.s.g.check("window", w.Validate)
-	return WindowedStream[T, K]{k, w}
-}
-
-// WindowedStream is a keyed stream grouped by windows.
-type WindowedStream[T any, K comparable] struct {
-	k KeyedStream[T, K]
-	w operators.Windows
-}
-
-// Aggregate folds the records of each key and window, and passes on result(key, window, value) when the window is complete. Late records
-// are the side output operators.LateRecords of the result.
-func (w WindowedStream[T, K]) Aggregate[Acc, R, U any](uid string, agg state.Aggregate[T, Acc, R], result func(K, operators.Window, R) U) Stream[U] {
-	return w.k.Transform(uid, operators.WindowAggregate(w.k.key, w.k.codec, w.w, agg, result))
 }

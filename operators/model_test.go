@@ -103,10 +103,13 @@ func TestWindowsAgainstTheModel(t *testing.T) {
 }
 
 func windowHistory(t *rapid.T, backend state.Backend) {
-	m := &windowModel{size: rapid.Int64Range(1, 30).Draw(t, "size"), offset: rapid.Int64Range(-40, 40).Draw(t, "offset"), watermark: operators.NoWatermark}
+	m := &windowModel{size: rapid.Int64Range(1, 30).Draw(t, "size"), watermark: operators.NoWatermark}
 	m.slide = rapid.OneOf(rapid.Just(m.size), rapid.Int64Range(1, 40)).Draw(t, "slide")
+	m.offset = rapid.Int64Range(1-m.slide, m.slide-1).Draw(t, "offset")
+	agg := sumOrders()
+	agg.Commutative = rapid.Bool().Draw(t, "panes")
 	w := operators.Windows{Size: ms(m.size), Slide: ms(m.slide), Offset: ms(m.offset)}
-	g := newGroup(t, operators.WindowAggregate(who, nil, w, sumOrders(), windowText), who, operatortest.Options{MaxParallelism: 8, State: backend})
+	g := newGroup(t, operators.WindowAggregate(who, nil, w, agg, windowText), who, operatortest.Options{MaxParallelism: 8, State: backend})
 	now := rapid.Int64Range(-1000, 1000).Draw(t, "from")
 	for range rapid.IntRange(1, 80).Draw(t, "steps") {
 		switch rapid.IntRange(0, 9).Draw(t, "step") {

@@ -3,18 +3,20 @@ package operators
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
-	"github.com/millrace-io/millrace/connectors"
-	"github.com/millrace-io/millrace/serde"
 	"github.com/millrace-io/millrace/state"
 )
 
-// Window is the half-open interval [Start, End) of event time, Unix ms.
+// Window is the half-open interval [Start, End) of time, Unix ms.
 type Window struct {
 	StartMS int64
 	EndMS   int64
 }
+
+// Everything is the one global window: all of time.
+var Everything = Window{StartMS: math.MinInt64, EndMS: math.MaxInt64}
 
 // Start is the first instant of the window.
 func (w Window) Start() time.Time { return time.UnixMilli(w.StartMS) }
@@ -22,48 +24,112 @@ func (w Window) Start() time.Time { return time.UnixMilli(w.StartMS) }
 // End is the first instant after the window.
 func (w Window) End() time.Time { return time.UnixMilli(w.EndMS) }
 
-// Windows describes windows of one length at regular distances.
+// LastMS is the last millisecond of the window, Unix ms: the timestamp of its results, and the time at which it is complete. That of the
+// global window is EndOfTime.
+func (w Window) LastMS() int64 {
+	if w.EndMS == math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return w.EndMS - 1
+}
+
+// before orders windows by end, then start.
+func (w Window) before(o Window) bool {
+	return w.EndMS < o.EndMS || w.EndMS == o.EndMS && w.StartMS < o.StartMS
+}
+
+// Windows says into which windows records go by their time alone. Make one with Tumbling, Sliding, Session or Global.
 type Windows struct {
 	// Size of each window and Slide from the start of one to the start of the next, whole ms, at least 1 ms. Windows start at
-	// multiples of Slide plus Offset.
+	// multiples of Slide plus Offset; Offset is less than Slide, and more than -Slide.
 	Size, Slide, Offset time.Duration
+	// Gap makes session windows, instead of Size and Slide: whole ms, at least 1 ms.
+	Gap time.Duration
+	// All makes the one window Everything, instead of Size and Slide.
+	All bool
+	// ProcessingTime takes the wall clock when the record comes, instead of the record's timestamp.
+	ProcessingTime bool
 }
 
 // Tumbling are windows of the given size that follow each other without gap or overlap.
+// Source: Flink TumblingEventTimeWindows.
 func Tumbling(size time.Duration) Windows { return Windows{Size: size, Slide: size} }
 
 // Sliding are windows of the given size, one starting each slide; a record belongs to all that contain it.
+// Source: Flink SlidingEventTimeWindows.
 func Sliding(size, slide time.Duration) Windows { return Windows{Size: size, Slide: slide} }
+
+// Session are windows that end when no record has come for gap: each record opens the window [ts, ts+gap), and windows of one key that
+// overlap or touch are merged into one. For a gap that depends on the record see SessionBy.
+// Source: Flink EventTimeSessionWindows.
+func Session(gap time.Duration) Windows { return Windows{Gap: gap} }
+
+// Global is one window for each key, Everything, which never ends: it needs a Trigger.
+// Source: Flink GlobalWindows.
+func Global() Windows { return Windows{All: true} }
+
+// WithOffset shifts tumbling or sliding windows: those of a day start at 22:00 UTC with an offset of -2 h.
+func (w Windows) WithOffset(d time.Duration) Windows {
+	w.Offset = d
+	return w
+}
+
+// InProcessingTime makes them windows of the wall clock: a record belongs to the windows that hold the moment when it comes, whatever its
+// timestamp, and is never late. A window is complete when the clock reaches its last ms, and results still have that ms as timestamp.
+// Windows that are open when a bounded input ends give no result.
+func (w Windows) InProcessingTime() Windows {
+	w.ProcessingTime = true
+	return w
+}
+
+func (w Windows) aligned() bool { return w.Gap == 0 && !w.All }
 
 // Validate reports every fault.
 func (w Windows) Validate() error {
 	var errs []error
-	if w.Size < time.Millisecond || w.Size%time.Millisecond != 0 {
-		errs = append(errs, fmt.Errorf("operators: window size is %v, want a whole number of ms, at least 1ms", w.Size))
+	check := func(what string, d time.Duration) {
+		if d < time.Millisecond || d%time.Millisecond != 0 {
+			errs = append(errs, fmt.Errorf("operators: window %s is %v, want a whole number of ms, at least 1ms", what, d))
+		}
 	}
-	if w.Slide < time.Millisecond || w.Slide%time.Millisecond != 0 {
-		errs = append(errs, fmt.Errorf("operators: window slide is %v, want a whole number of ms, at least 1ms", w.Slide))
-	}
-	if w.Offset%time.Millisecond != 0 {
-		errs = append(errs, fmt.Errorf("operators: window offset is %v, want a whole number of ms", w.Offset))
+	switch {
+	case w.All || w.Gap != 0:
+		if w.Gap != 0 {
+			check("gap", w.Gap)
+		}
+		if w.Size != 0 || w.Slide != 0 || w.Offset != 0 || w.All && w.Gap != 0 {
+			errs = append(errs, fmt.Errorf("operators: Windows %+v are of several kinds; make them with Tumbling, Sliding, Session or Global", w))
+		}
+	default:
+		check("size", w.Size)
+		check("slide", w.Slide)
+		if w.Offset%time.Millisecond != 0 {
+			errs = append(errs, fmt.Errorf("operators: window offset is %v, want a whole number of ms", w.Offset))
+		}
+		if w.Slide > 0 && (w.Offset >= w.Slide || -w.Offset >= w.Slide) {
+			errs = append(errs, fmt.Errorf("operators: window offset is %v, want less than the slide %v in either direction; windows repeat every slide", w.Offset, w.Slide))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// pane is the length of the longest slices of which all windows are made, ms.
-func (w Windows) pane() int64 {
-	a, b := w.Size.Milliseconds(), w.Slide.Milliseconds()
-	for b != 0 {
-		a, b = b, a%b
+// describe is how the windows are called in the names of states, so that a savepoint of a step whose windows were changed is refused
+// instead of being misread. A session carries its bounds itself, so another gap may go on with it.
+func (w Windows) describe() string {
+	text := ""
+	switch {
+	case w.All:
+		text = "everything"
+	case w.Gap != 0:
+		text = "sessions"
+	default:
+		offset := floor(w.Offset.Milliseconds(), w.Slide.Milliseconds(), 0)
+		text = fmt.Sprintf("%v every %v plus %v", w.Size, w.Slide, w.Offset-time.Duration(offset)*time.Millisecond)
 	}
-	return a
-}
-
-// stateName is the name of the state. It holds the description of the windows, because panes of other windows cannot be merged into
-// these: a savepoint of a step whose windows were changed is refused instead.
-func (w Windows) stateName() string {
-	offset := floor(w.Offset.Milliseconds(), w.Slide.Milliseconds(), 0)
-	return fmt.Sprintf("panes of %v every %v plus %v", w.Size, w.Slide, w.Offset-time.Duration(offset)*time.Millisecond)
+	if w.ProcessingTime {
+		text += " of processing time"
+	}
+	return text
 }
 
 // floor is the largest multiple of step, plus offset, that is ≤ ts; exact for negative ts.
@@ -75,132 +141,23 @@ func floor(ts, step, offset int64) int64 {
 	return ts - r
 }
 
+// addMS is a+b for b ≥ 0, at most the end of time.
+func addMS(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
+}
+
 // LateRecords is the tag under which a window operator over records of T passes on records that come too late for all their windows.
 func LateRecords[T any]() Tag[T] { return NewTag[T]("late") }
-
-// WindowAggregate folds the records of each key and window into an accumulator, and passes on result(key, window, value) when the
-// watermark reaches the window's last ms, with that ms as timestamp. Records are folded once, into the pane (the slice shared by overlapping
-// windows) that holds them; a window merges its panes when it fires, so Merge is needed unless windows tumble, and must leave both its
-// arguments as they are. Within a pane records are folded in the order in which they come, and panes are merged in the order of
-// time: an aggregate that depends on the order of records sees them so, in overlapping windows not in the order of arrival.
-//
-// A record whose windows have all fired goes to the side output LateRecords and changes nothing. A record between two windows (Slide > Size)
-// is dropped, or is late if the watermark has passed it. A record without timestamp becomes a dead letter, or fails the task without
-// consumer for them. Changed windows do not go on with the state of the old ones: their state must be dropped by name at the restore.
-// State kept: one accumulator per key and pane, dropped with the last window that contains it; one timer per key
-// and window. On the end of a bounded input every window fires; processing time plays no part.
-// Source: Flink's event-time windows with lateness 0; panes after Krishnamurthy, Wu, Franklin, "On-the-Fly Sharing for Streamed Aggregation"
-// (2006).
-func WindowAggregate[K comparable, T, Acc, R, Out any](key func(T) K, codec serde.Serde[K], w Windows, agg state.Aggregate[T, Acc, R], result func(K, Window, R) Out) Stage[T, Out] {
-	return func(t *Task, emit func(Out) error) (func(T) error, error) {
-		if err := w.Validate(); err != nil {
-			return nil, err
-		}
-		if agg.Add == nil || agg.Result == nil || result == nil {
-			return nil, errors.New("a window aggregation needs Add, Result and a result function")
-		}
-		if w.Size != w.Slide && agg.Merge == nil {
-			return nil, errors.New("sliding windows merge panes: the aggregate needs Merge")
-		}
-		t.UserFuncs(agg.Create, agg.Add, agg.Merge, agg.Result, result)
-		late := SideOutput(t, LateRecords[T]())
-		return Process(key, codec, func(b *Keyed[K, T, Out]) {
-			p := &panes[K, T, Acc, R, Out]{w: w, agg: agg, result: result, late: late, pane: w.pane(),
-				size: w.Size.Milliseconds(), slide: w.Slide.Milliseconds(), offset: w.Offset.Milliseconds()}
-			p.state = b.Map[int64, Acc](w.stateName())
-			b.OnRecord(p.onRecord)
-			b.OnTimer(p.onTimer)
-		})(t, emit)
-	}
-}
-
-// panes is a window aggregation in one subtask.
-type panes[K comparable, T, Acc, R, Out any] struct {
-	w                         Windows
-	agg                       state.Aggregate[T, Acc, R]
-	result                    func(K, Window, R) Out
-	late                      func(T) error
-	state                     *state.Map[int64, Acc]
-	pane, size, slide, offset int64
-}
-
-func (p *panes[K, T, Acc, R, Out]) onRecord(c *Ctx[K, Out], v T) error {
-	ts := c.TimestampMS()
-	if ts == connectors.NoTimestamp {
-		return BadRecord(errors.New("the record has no timestamp; call Timestamps before the window"))
-	}
-	last := floor(ts, p.slide, p.offset)
-	if ts-last >= p.size { // between two windows
-		if ts <= c.WatermarkMS() {
-			return p.late(v)
-		}
-		return nil
-	}
-	live := false
-	pane := floor(ts, p.pane, p.offset)
-	acc, ok, err := p.state.Get(pane)
-	if err != nil {
-		return err
-	}
-	for start := last; start > ts-p.size; start -= p.slide {
-		if start+p.size-1 <= c.WatermarkMS() {
-			break
-		}
-		live = true
-		if ok {
-			break // the pane's timers are registered
-		}
-		c.TimerAt(time.UnixMilli(start + p.size - 1))
-	}
-	if !live {
-		return p.late(v)
-	}
-	if !ok && p.agg.Create != nil {
-		acc = p.agg.Create()
-	}
-	return p.state.Put(pane, p.agg.Add(acc, v))
-}
-
-// onTimer fires the window whose last ms is at.
-func (p *panes[K, T, Acc, R, Out]) onTimer(c *Ctx[K, Out], at time.Time) error {
-	win := Window{StartMS: at.UnixMilli() + 1 - p.size, EndMS: at.UnixMilli() + 1}
-	if floor(win.StartMS, p.slide, p.offset) != win.StartMS {
-		return nil // a timer of other windows, which this step had before and whose state was dropped
-	}
-	var sum Acc
-	have := false
-	for pane := win.StartMS; pane < win.EndMS; pane += p.pane {
-		acc, ok, err := p.state.Get(pane)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			continue
-		}
-		if have {
-			sum = p.agg.Merge(sum, acc)
-		} else {
-			sum, have = acc, true
-		}
-	}
-	if have {
-		if err := c.Emit(p.result(c.Key(), win, p.agg.Result(sum))); err != nil {
-			return err
-		}
-	}
-	for pane := win.StartMS; pane < min(win.StartMS+p.slide, win.EndMS); pane += p.pane {
-		if err := p.state.Remove(pane); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // Count is the aggregate that counts records.
 func Count[T any]() state.Aggregate[T, int64, int64] {
 	return state.Aggregate[T, int64, int64]{
-		Add:    func(n int64, _ T) int64 { return n + 1 },
-		Merge:  func(a, b int64) int64 { return a + b },
-		Result: func(n int64) int64 { return n },
+		Add:         func(n int64, _ T) int64 { return n + 1 },
+		Merge:       func(a, b int64) int64 { return a + b },
+		Result:      func(n int64) int64 { return n },
+		Commutative: true,
 	}
 }

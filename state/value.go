@@ -84,8 +84,12 @@ type Aggregate[In, Acc, Out any] struct {
 	Create func() Acc
 	// Add folds one value in and returns the accumulator, which may be the one it was given, changed.
 	Add func(acc Acc, in In) Acc
-	// Merge folds two accumulators into one. Aggregating state never calls it; session windows need it.
+	// Merge folds two accumulators into one. Aggregating state never calls it; session windows need it, and Commutative.
 	Merge func(a, b Acc) Acc
+	// Commutative says that the result depends neither on the order of the values nor on how they were spread over accumulators that Merge
+	// folded, as with counts, sums and maxima, and that Merge leaves its arguments as they are. Overlapping windows then fold each value once
+	// instead of once for each window. Default: no.
+	Commutative bool
 	// Result reads the result and leaves the accumulator as it is.
 	Result func(acc Acc) Out
 }
