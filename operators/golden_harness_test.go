@@ -2,9 +2,11 @@ package operators_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"runtime/debug"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -37,7 +39,7 @@ func (c *caseTB) Cleanup(f func()) { c.cleanups = append(c.cleanups, f) }
 // Context implements operatortest.TB.
 func (c *caseTB) Context() context.Context { return c.ctx }
 
-// withCase runs f for one case and returns its goldenFault as an error.
+// withCase runs f for one case and returns its goldenFault, or any other panic, as an error: the other cases go on.
 func withCase(t *testing.T, f func(t *caseTB) error) (err error) {
 	tb := &caseTB{ctx: t.Context()}
 	defer func() {
@@ -49,9 +51,9 @@ func withCase(t *testing.T, f func(t *caseTB) error) (err error) {
 		switch v := recover().(type) {
 		case nil:
 		case goldenFault:
-			err = fmt.Errorf("%s", string(v))
+			err = errors.New(string(v))
 		default:
-			panic(v)
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
 	}()
 	return f(tb)
@@ -245,11 +247,12 @@ func replayGolden(c goldenCase, do func(i int, s goldenStep) [][]goldenOutput) e
 		return fmt.Sprintf("step %d, %s %q %s of input %d at %d", i, s.Op, s.Key, s.Value, s.Input, s.tsMS())
 	}
 	defer func() {
-		if v := recover(); v != nil {
-			if f, ok := v.(goldenFault); ok {
-				panic(goldenFault(at() + ": " + string(f)))
-			}
-			panic(v)
+		switch v := recover().(type) {
+		case nil:
+		case goldenFault:
+			panic(goldenFault(at() + ": " + string(v)))
+		default:
+			panic(goldenFault(fmt.Sprintf("%s: panic: %v\n%s", at(), v, debug.Stack())))
 		}
 	}()
 	for i = range c.Steps {

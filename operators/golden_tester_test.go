@@ -260,6 +260,7 @@ func TestGoldenFaultEndsTheCaseAlone(t *testing.T) {
 		o.Fatalf("broken at %d", 7)
 		return nil
 	})
+	wantError(t, withCase(t, func(*caseTB) error { panic("boom") }), "panic: boom", "golden_tester_test.go")
 	if fmt.Sprint(err) != "broken at 7" || !slices.Equal(closed, []string{"second", "first"}) {
 		t.Errorf("got %v and clean-up %v", err, closed)
 	}
