@@ -16,6 +16,7 @@ import (
 type keyedTask[K comparable, Out any] struct {
 	t       *Task
 	s       *state.Keyed[K]
+	clock   *stateClock
 	timers  *state.Timers[K]
 	ctx     *Ctx[K, Out]
 	onEvent func(*Ctx[K, Out], time.Time) error
@@ -30,9 +31,10 @@ type Keyed[K comparable, In, Out any] struct {
 }
 
 func newKeyedTask[K comparable, Out any](t *Task, codec serde.Serde[K], emit func(Out) error) keyedTask[K, Out] {
-	s := state.NewKeyed(codec, state.Config{MaxParallelism: t.cfg.MaxParallelism, Now: t.cfg.Now})
+	clock := &stateClock{t: t, ms: NoWatermark}
+	s := state.NewKeyed(codec, state.Config{MaxParallelism: t.cfg.MaxParallelism, Now: t.cfg.Now, EventTime: clock.read})
 	timers := s.Timers("timers")
-	return keyedTask[K, Out]{t: t, s: s, timers: timers, ctx: &Ctx[K, Out]{t: t, emit: emit, timers: timers}}
+	return keyedTask[K, Out]{t: t, s: s, clock: clock, timers: timers, ctx: &Ctx[K, Out]{t: t, emit: emit, timers: timers}}
 }
 
 // Ctx is what a keyed function sees of the current record or timer. It is valid during the call only.
@@ -208,7 +210,13 @@ func (b *keyedTask[K, Out]) push[In any](key func(In) K, f func(*Ctx[K, Out], In
 }
 
 func (b *keyedTask[K, Out]) hookTimers() {
-	b.t.OnWatermark(func(ms int64) error { return b.fire(state.EventTime, ms, b.onEvent) })
+	b.t.OnWatermark(func(ms int64) error {
+		if err := b.fire(state.EventTime, ms, b.onEvent); err != nil {
+			return err
+		}
+		b.clock.reach(ms)
+		return b.s.CleanUp()
+	})
 	b.t.UseTimers(
 		func() (int64, bool) { return b.timers.Next(state.ProcessingTime) },
 		func(nowMS int64) error { return b.fire(state.ProcessingTime, nowMS, b.onProc) })
@@ -251,6 +259,8 @@ func (b *keyedTask[K, Out]) fire(d state.Domain, upToMS int64, f func(*Ctx[K, Ou
 		c.TimestampMS, c.KeyHash = ts, hash
 		if d == state.ProcessingTime {
 			c.TimestampMS = connectors.NoTimestamp
+		} else {
+			b.clock.reach(ts)
 		}
 		if err := f(b.ctx, time.UnixMilli(ts)); err != nil {
 			return err

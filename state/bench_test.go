@@ -176,3 +176,49 @@ func BenchmarkMapUpdate(b *testing.B) {
 		step(i)
 	}
 }
+
+// BenchmarkTTL is one read-modify-write of a counter with time to live, 100 000 keys in random order, each of which expires now and then and is
+// then made anew: time passes by 1 ms for each 20 records, so that a key comes again after 5 s on average.
+func BenchmarkTTL(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		opts []state.Option
+	}{
+		{"none", nil},
+		{"processing", []state.Option{state.TTL(10 * time.Second)}},
+		{"processing, on read", []state.Option{state.TTL(10 * time.Second), state.TTLOnRead()}},
+		{"event", []state.Option{state.EventTimeTTL(10 * time.Second)}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			const n = 100_000
+			codec := serde.MustFor[int64]()
+			hash := serde.HashOf(codec)
+			nowMS := int64(1_000_000)
+			s := state.NewKeyed(codec, state.Config{Now: func() time.Time { return time.UnixMilli(nowMS) },
+				EventTime: func() (int64, int64) { return nowMS, nowMS - 100 }})
+			count := s.Value[int64]("count", c.opts...)
+			open(b, s, memstate.New())
+			x := uint64(1)
+			step := func(i int) {
+				if i%20 == 0 {
+					nowMS++
+				}
+				x = x*6364136223846793005 + 1442695040888963407
+				k := int64(x>>33) % n
+				s.SetCurrent(k, hash(k))
+				v, err := count.Get()
+				if err == nil {
+					err = count.Set(v + 1)
+				}
+				check(b, err)
+			}
+			for i := range 10 * n {
+				step(i)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				step(i)
+			}
+		})
+	}
+}

@@ -1,11 +1,9 @@
 package state
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/bits"
-	"slices"
 )
 
 // Above a Store the decoded tables are a bounded write-back cache. A slot knows whether its value differs from the store's
@@ -18,18 +16,19 @@ type above struct {
 	subtask int
 
 	store  Store
-	budget int64        // bytes, of all decoded tables
-	hand   int          // which group of which state makes room next
-	sweeps uint         // accesses to states with TTL
-	cursor []byte       // where the TTL sweep of the store goes on
-	out    *storeWriter // of evictions
-	addr   []byte
-	buf    []byte
+	budget int64 // bytes, of all decoded tables
+	hand   int   // which group of which state makes room next
+	// due are the ends of the earliest buckets in the index of the store, by clock.
+	due  [clockCount]int64
+	out  *storeWriter // of evictions
+	addr []byte
+	buf  []byte
 }
 
 // cached is what the cache needs of one state.
 type cached[K comparable] interface {
 	ident() int
+	life() *lifetime
 	// resolve makes values written under schema readable by load and recode.
 	resolve(schema string) error
 	// writeBack writes every change to w and marks it as written.
@@ -40,9 +39,13 @@ type cached[K comparable] interface {
 	memory() int64
 }
 
-func (c *cells[K, V]) ident() int       { return c.id }
-func (t *objects[K, O]) ident() int     { return t.id }
-func (m *timerMember[K]) ident() int    { return m.id }
+func (c *cells[K, V]) ident() int    { return c.id }
+func (t *objects[K, O]) ident() int  { return t.id }
+func (m *timerMember[K]) ident() int { return m.id }
+
+func (c *cells[K, V]) life() *lifetime   { return &c.lifetime }
+func (t *objects[K, O]) life() *lifetime { return &t.lifetime }
+
 func (m *timerMember[K]) memory() int64 { return 0 }
 
 func (m *timerMember[K]) writeBack(*storeWriter) error  { return nil }
@@ -130,7 +133,7 @@ func (w *storeWriter) flush() error {
 	return w.store.Apply(w.changes)
 }
 
-// A value in a store is flags (1: expires), hash (8 bytes), [uvarint expiry in Unix ms], the encoded value.
+// A value in a store is flags (1: expires), hash (8 bytes), [uvarint stamp of expiry], the encoded value.
 
 func appendValueHead(dst []byte, hash uint64, expiresMS int64) []byte {
 	if expiresMS == 0 {
@@ -259,17 +262,22 @@ func (c *cells[K, V]) writeSlot(g *group[K, V], s *slot[K, V], group int, w *sto
 		return nil
 	}
 	g.dirty--
-	buf, err := c.k.appendAddress(w.begin(), group, c.id, s.key)
-	if err != nil {
+	address, err := c.k.appendAddress(c.k.addr[:0], group, c.id, s.key)
+	if c.k.addr = address; err != nil {
 		return err
 	}
+	stamp := int64(s.meta >> metaExpiry)
+	if err := c.k.index(w, &c.lifetime, address, stamp); err != nil {
+		return err
+	}
+	buf := append(w.begin(), address...)
 	if s.meta&metaAbsent != 0 {
 		s.meta = s.meta&^metaDirty | metaFresh
 		return w.remove(buf)
 	}
 	s.meta &^= metaDirty | metaFresh
 	mid := len(buf)
-	buf = appendValueHead(buf, s.hash, int64(s.meta>>metaExpiry))
+	buf = appendValueHead(buf, s.hash, stamp)
 	head := len(buf)
 	if buf, err = c.codec.Append(buf, s.val); err != nil {
 		return err
@@ -323,50 +331,12 @@ func (c *cells[K, V]) fetch() (*slot[K, V], error) {
 	}
 	s.val = v
 	s.meta |= meta
+	c.plan(int64(meta >> metaExpiry))
 	return s, nil
 }
 
-// sweepEvery and sweepScan: one in sweepEvery accesses to states with TTL looks at the next sweepScan entries of the store.
-const (
-	sweepEvery = 256
-	sweepScan  = 256
-)
-
-// sweepStore deletes some expired entries from the store. That the cache may hold them too does no harm: a clean copy has
-// expired as well, and a dirty one is written again.
-func (s *Keyed[K]) sweepStore() error {
-	s.sweeps++
-	if s.store == nil || s.sweeps%sweepEvery != 0 {
-		return nil
-	}
-	now := s.nowMS()
-	var gone []Change
-	n := 0
-	lo := slices.Clone(s.cursor)
-	hi := appendHead(nil, s.groups.End, 0)
-	s.cursor = s.cursor[:0]
-	err := s.store.Scan(lo, hi, func(key, value []byte) (bool, error) {
-		if n++; n > sweepScan {
-			s.cursor = append(s.cursor, key...)
-			return false, nil
-		}
-		_, expires, _, err := cutValueHead(value)
-		if err != nil {
-			return false, err
-		}
-		if expires != 0 && expires <= now {
-			gone = append(gone, Change{Kind: ChangeDelete, Key: bytes.Clone(key)})
-		}
-		return true, nil
-	})
-	if err == nil && len(gone) > 0 {
-		err = s.store.Apply(gone)
-	}
-	return err
-}
-
 // storeImage fills im with an image of the store after everything was written back.
-func (s *Keyed[K]) storeImage(im *image, nowMS int64) error {
+func (s *Keyed[K]) storeImage(im *image) error {
 	w := &storeWriter{store: s.store}
 	for _, m := range s.members {
 		if err := m.writeBack(w); err != nil {
@@ -382,9 +352,9 @@ func (s *Keyed[K]) storeImage(im *image, nowMS int64) error {
 	}
 	for i, m := range s.members {
 		if m.descriptor().Kind == KindTimers {
-			im.members = append(im.members, m.freeze(nowMS))
+			im.members = append(im.members, m.freeze())
 		} else {
-			im.members = append(im.members, &storeMember{store: im.store, id: i, nowMS: nowMS})
+			im.members = append(im.members, &storeMember{store: im.store, id: i, now: s.imageTime(m.life())})
 		}
 	}
 	return nil
@@ -394,7 +364,7 @@ func (s *Keyed[K]) storeImage(im *image, nowMS int64) error {
 type storeMember struct {
 	store StoreSnapshot
 	id    int
-	nowMS int64
+	now   int64 // 0: nothing is left out
 }
 
 func (m *storeMember) bounds(group int) (lo, hi []byte) {
@@ -419,7 +389,7 @@ func (m *storeMember) emit(group int, out *fileWriter) error {
 		if err != nil {
 			return false, fmt.Errorf("state: entry %x of the store: %w", key, err)
 		}
-		if expires != 0 && expires <= m.nowMS {
+		if past(expires, m.now) {
 			return true, nil
 		}
 		return true, out.add(key, hash, expires, value)
@@ -434,9 +404,17 @@ func (s *Keyed[K]) takeToStore(w *storeWriter, m member[K], e *loaded[K]) error 
 	if err != nil || value == nil {
 		return err
 	}
-	buf := appendHead(w.begin(), e.Group, m.ident())
-	buf = appendEscaped(buf, e.Key)
-	buf = append(buf, e.Sub...)
+	address := appendEscaped(appendHead(s.addr[:0], e.Group, m.ident()), e.Key)
+	address = append(address, e.Sub...)
+	s.addr = address
+	_, stamp, _, err := cutValueHead(value)
+	if err == nil {
+		err = s.index(w, m.life(), address, stamp)
+	}
+	if err != nil {
+		return err
+	}
+	buf := append(w.begin(), address...)
 	mid := len(buf)
 	return w.set(append(buf, value...), mid)
 }

@@ -68,10 +68,15 @@ func (m *maps[K, MK, MV]) writeObject(s *slot[K, *mapObject[MK, MV]], group int,
 		if c.meta&metaDirty == 0 {
 			continue
 		}
-		buf := append(w.begin(), prefix...)
-		if buf, err = m.keys.Append(buf, k); err != nil {
+		address, err := m.keys.Append(append(m.k.addr[:0], prefix...), k)
+		if m.k.addr = address; err != nil {
 			return fmt.Errorf("map key: %w", err)
 		}
+		stamp := int64(c.meta >> metaExpiry)
+		if err := m.k.index(w, &m.lifetime, address, stamp); err != nil {
+			return err
+		}
+		buf := append(w.begin(), address...)
 		if c.absent() {
 			o.cells[k] = mapCell[MV]{meta: metaAbsent | metaFresh}
 			if err := w.remove(buf); err != nil {
@@ -82,7 +87,7 @@ func (m *maps[K, MK, MV]) writeObject(s *slot[K, *mapObject[MK, MV]], group int,
 		c.meta &^= metaDirty | metaFresh
 		o.cells[k] = c
 		mid := len(buf)
-		buf = appendValueHead(buf, s.hash, int64(c.meta>>metaExpiry))
+		buf = appendValueHead(buf, s.hash, stamp)
 		if buf, err = m.codec.Append(buf, c.v); err != nil {
 			return err
 		}
@@ -116,6 +121,7 @@ func (m *maps[K, MK, MV]) fetch(o *mapObject[MK, MV], k MK) (c mapCell[MV], err 
 		}
 		o.live++
 		o.pending = append(o.pending, k)
+		m.plan(o, int64(c.meta>>metaExpiry))
 	}
 	o.cells[k] = c
 	m.charge(&o.counted, len(o.cells))
@@ -156,6 +162,7 @@ func (m *maps[K, MK, MV]) complete(o *mapObject[MK, MV]) error {
 		o.cells[k] = c
 		o.live++
 		o.pending = append(o.pending, k)
+		m.plan(o, int64(c.meta>>metaExpiry))
 		return true, nil
 	})
 	m.charge(&o.counted, len(o.cells))
@@ -204,12 +211,17 @@ func (l *lists[K, T]) writeObject(s *slot[K, *listObject[T]], group int, w *stor
 	}
 	o.gone = nil
 	for i := o.saved; i < len(o.vals); i++ {
-		buf := binary.BigEndian.AppendUint64(append(w.begin(), prefix...), o.numbers[i])
-		mid := len(buf)
+		address := binary.BigEndian.AppendUint64(append(l.k.addr[:0], prefix...), o.numbers[i])
+		l.k.addr = address
 		var expires int64
 		if o.expiries != nil {
 			expires = o.expiries[i]
 		}
+		if err := l.k.index(w, &l.lifetime, address, expires); err != nil {
+			return err
+		}
+		buf := append(w.begin(), address...)
+		mid := len(buf)
 		buf = appendValueHead(buf, s.hash, expires)
 		if buf, err = l.codec.Append(buf, o.vals[i]); err != nil {
 			return err
@@ -252,6 +264,7 @@ func (l *lists[K, T]) complete(o *listObject[T]) error {
 		vals, numbers = append(vals, v), append(numbers, binary.BigEndian.Uint64(key[len(lo):]))
 		if l.ttlMS != 0 {
 			expiries = append(expiries, expires)
+			l.plan(o, expires)
 		}
 		return true, nil
 	})

@@ -8,11 +8,11 @@ import (
 // cells is a state with one value for each key: value, reducing and aggregating states.
 type cells[K comparable, V any] struct {
 	table[K, V]
-	k      *Keyed[K]
-	id     int
-	desc   Descriptor
-	ttlMS  int64
-	onRead bool
+	k    *Keyed[K]
+	id   int
+	desc Descriptor
+	lifetime
+	wheel
 	byRef  bool // V holds references, so an image must be encoded before anybody may touch the value again
 	simple bool // no TTL, no references, no store: the short path
 	resolver[V]
@@ -31,6 +31,7 @@ func (c *cells[K, V]) open() {
 	c.groups = make([]group[K, V], c.k.span)
 	c.byRef = holdsReferences[V]()
 	c.simple = c.ttlMS == 0 && !c.byRef && c.k.store == nil
+	c.wheel.init(c.ttlMS != 0 && !c.kept)
 	c.sizes.init(sizeOf[slot[K, V]](), 0, !fixedSize[V]() || !fixedSize[K]())
 }
 
@@ -72,14 +73,16 @@ func (c *cells[K, V]) getSlow() (v V, ok bool, err error) {
 		return v, false, err
 	}
 	if c.ttlMS != 0 {
-		now := c.k.nowMS()
-		if s.expired(now) {
+		if s.expired(c.k.now(&c.lifetime)) {
+			if c.shown {
+				v, ok = s.val, true
+			}
 			c.drop(s)
-			return v, false, nil
+			return v, ok, nil
 		}
 		if c.onRead {
 			s = c.writable(s)
-			c.stamp(s, now)
+			c.renew(s)
 			c.soil(s)
 		}
 	}
@@ -89,6 +92,9 @@ func (c *cells[K, V]) getSlow() (v V, ok bool, err error) {
 func (c *cells[K, V]) setSlow(v V) error {
 	// A blind write needs no read of the store: the slot is made without knowing what lies beneath.
 	s, err := c.touchCached()
+	if c.event && s == nil && err == nil && c.k.store != nil {
+		s, err = c.fetch() // its stamp counts
+	}
 	if err != nil {
 		return err
 	}
@@ -110,7 +116,7 @@ func (c *cells[K, V]) setSlow(v V) error {
 		c.observe(len(buf))
 	}
 	if c.ttlMS != 0 {
-		c.stamp(s, c.k.nowMS())
+		c.renew(s)
 	}
 	c.soil(s)
 	return nil
@@ -139,10 +145,9 @@ func (c *cells[K, V]) touchCached() (*slot[K, V], error) {
 	if c.byRef && g.frozen != nil {
 		c.thaw(g, c.encode)
 	}
-	if c.ttlMS != 0 && g.frozen == nil {
-		c.sweep(g)
-		if err := c.k.sweepStore(); err != nil {
-			return nil, c.desc.failed("sweep", err)
+	if c.ttlMS != 0 {
+		if err := c.tidy(); err != nil {
+			return nil, err
 		}
 	}
 	s := c.lookup()
@@ -188,13 +193,22 @@ func (c *cells[K, V]) writable(s *slot[K, V]) *slot[K, V] {
 	return s
 }
 
-// stamp sets the expiry of s.
-func (c *cells[K, V]) stamp(s *slot[K, V], nowMS int64) {
-	s.meta = s.meta&metaFlags | uint64(expiryAt(nowMS, c.ttlMS))<<metaExpiry
+// renew lets the time to live of s, of the current key and writable, begin anew.
+func (c *cells[K, V]) renew(s *slot[K, V]) {
+	before := int64(s.meta >> metaExpiry)
+	e := c.k.touchedAt(&c.lifetime, before)
+	s.meta = s.meta&metaFlags | uint64(e)<<metaExpiry
+	if before == 0 {
+		c.plan(e)
+	}
 }
 
-// expiryAt is the expiry of an entry written now; never 0, which means no expiry.
-func expiryAt(nowMS, ttlMS int64) int64 { return max(1, nowMS+ttlMS) }
+// plan notes when the current key, which had no stamp, expires.
+func (c *cells[K, V]) plan(stamp int64) {
+	if c.wheel.on && stamp != 0 {
+		c.wheel.add(c.bucket(stamp), c.k.hash)
+	}
+}
 
 // soil marks a changed slot for the next write-back.
 func (c *cells[K, V]) soil(s *slot[K, V]) {
@@ -232,22 +246,5 @@ func (c *cells[K, V]) dropIn(g *group[K, V], s *slot[K, V]) {
 	case s.meta&metaDirty == 0:
 		s.meta |= metaDirty
 		g.dirty++
-	}
-}
-
-// sweepSlots is how many slots each access to a state with TTL looks at for expired values.
-const sweepSlots = 2
-
-// sweep removes what has expired in the next few slots of g.
-func (c *cells[K, V]) sweep(g *group[K, V]) {
-	if g.used == 0 {
-		return
-	}
-	now := c.k.nowMS()
-	for range min(sweepSlots, len(g.slots)) {
-		g.sweep = (g.sweep + 1) & (len(g.slots) - 1)
-		if s := &g.slots[g.sweep]; s.meta&metaUsed != 0 && s.meta&metaAbsent == 0 && s.expired(now) {
-			c.dropIn(g, s)
-		}
 	}
 }

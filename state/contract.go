@@ -14,6 +14,21 @@ import (
 // DefaultMaxParallelism is the number of key groups when none is chosen.
 const DefaultMaxParallelism = 128
 
+// maxMaxParallelism is the largest number of key groups.
+const maxMaxParallelism = 1 << 15
+
+// DefaultMaxParallelismFor is a number of key groups that leaves a job of the given parallelism, at least 1, room to grow by half and more, and
+// divides its keys evenly enough: the power of two at or above 1.5 × parallelism, at least DefaultMaxParallelism and at most 32768. It is for
+// the start of a new job: the number of key groups is fixed for the life of its state, whatever its parallelism becomes.
+// Source: Flink KeyGroupRangeAssignment.computeDefaultMaxParallelism.
+func DefaultMaxParallelismFor(parallelism int) int {
+	n := DefaultMaxParallelism
+	for n < parallelism+parallelism/2 && n < maxMaxParallelism {
+		n *= 2
+	}
+	return n
+}
+
 // GroupRange is the half-open range [Start, End) of key groups that one subtask owns.
 type GroupRange struct {
 	Start int `json:"start"`
@@ -66,6 +81,8 @@ type Descriptor struct {
 	Sub   string        `json:"sub,omitempty"` // schema of the map key
 	Value string        `json:"value"`         // schema of the value, element or accumulator
 	TTL   time.Duration `json:"ttl,omitempty"` // 0: never expires
+	// EventTimeTTL says that TTL is measured in event time.
+	EventTimeTTL bool `json:"event_time_ttl,omitempty"`
 }
 
 // Backend makes the keyed state of subtasks. memstate.New and pebblestate.Dir return one.

@@ -8,25 +8,29 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 )
 
-// State file, version 1: the entries of one operator in one subtask, sorted by (key group, state, operator key, sub key), each once.
+// State file, version 2: the entries of one operator in one subtask, sorted by (key group, state, operator key, sub key), each once.
 // It does not depend on the backend.
 //
-//	file    = "MRSTATE" 01, header frame, block frame …, footer frame, end
+//	file    = "MRSTATE" version (1 byte), header frame, block frame …, footer frame, end
 //	frame   = type (1 byte: H, B or F), length of payload (4), count (4), CRC32C of these 9 bytes (4), payload, CRC32C of payload (4)
 //	header  = JSON of Header; count = number of states
 //	block   = count × entry
 //	entry   = uvarint bytes shared with the address before, uvarint length of the rest, the rest,
-//	          flags (1: hash differs from the one before, 2: expires), [hash, 8], [uvarint Unix ms], uvarint length of value, value
+//	          flags (1: hash differs from the one before, 2: expires), [hash, 8], [uvarint stamp], uvarint length of value, value
 //	address = see key.go; nothing is shared and no hash is carried over the start of a block
 //	footer  = uvarint blocks, uvarint entries, then uvarint entries for each state; count = number of states
+//
+// A stamp is when the entry expires: Unix ms, or, for a state with time to live in event time, Unix ms + 2⁵⁴. Version 1 has no such states, and a
+// file without one is written as version 1, so that releases that know no other can read it.
 //
 // Integers of frames and addresses are big-endian. Every byte is under a checksum or compared, so any flipped bit is an error.
 
 const (
 	fileMagic   = "MRSTATE"
-	fileVersion = 1
+	fileVersion = 2
 
 	frameHeader = 'H'
 	frameBlock  = 'B'
@@ -62,7 +66,7 @@ type Entry struct {
 	Sub []byte
 	// Hash is the hash of the operator key, from which Group follows.
 	Hash uint64
-	// ExpiresMS is when the entry expires by its TTL, Unix ms; 0 for never.
+	// ExpiresMS is when the entry expires by its TTL, Unix ms, plus 2⁵⁴ where the state's Descriptor says EventTimeTTL; 0 for never.
 	ExpiresMS int64
 	// Value is the encoded value; empty for a timer.
 	Value []byte
@@ -112,7 +116,11 @@ func newFileWriter(w io.Writer, h Header) (*fileWriter, error) {
 		return nil, fmt.Errorf("state: encode the header of a state file: %w", err)
 	}
 	f := &fileWriter{w: w, entries: make([]uint64, len(h.States))}
-	if _, err := w.Write(append([]byte(fileMagic), fileVersion)); err != nil {
+	version := byte(1)
+	if slices.ContainsFunc(h.States, func(d Descriptor) bool { return d.EventTimeTTL }) {
+		version = 2
+	}
+	if _, err := w.Write(append([]byte(fileMagic), version)); err != nil {
 		return nil, err
 	}
 	return f, f.frame(frameHeader, uint32(len(h.States)), js)
@@ -250,8 +258,8 @@ func (f *fileReader) header() (h Header, err error) {
 	if string(magic[:len(fileMagic)]) != fileMagic {
 		return h, f.corrupt(fmt.Errorf("it begins with %q, which no state file does", magic[:]))
 	}
-	if v := magic[len(fileMagic)]; v != fileVersion {
-		return h, f.corrupt(fmt.Errorf("format version %d, this release reads version %d", v, fileVersion))
+	if v := magic[len(fileMagic)]; v < 1 || v > fileVersion {
+		return h, f.corrupt(fmt.Errorf("format version %d, this release reads versions 1 to %d", v, fileVersion))
 	}
 	f.next = int64(len(magic))
 	kind, count, payload, err := f.frame()

@@ -179,6 +179,48 @@ func TestFileOfRelease1(t *testing.T) {
 	}
 }
 
+// TestFileOfRelease2 reads a file with a state whose time to live is in event time, made by the reference from the description in file.go:
+// value 7 of "a", expiring at -1000 ms. As of then it is gone, before it is there.
+func TestFileOfRelease2(t *testing.T) {
+	text, err := os.ReadFile("testdata/v2.hex")
+	check(t, err)
+	raw, err := hex.DecodeString(strings.Join(strings.Fields(string(text)), ""))
+	check(t, err)
+	header := `{"uid":"op","subtask":0,"groups":{"start":0,"end":128},"max_parallelism":128,"states":[` +
+		`{"name":"n","kind":"value","key":"\"string\"","value":"\"long\"","ttl":1000000000,"event_time_ttl":true}]}`
+	block := []byte("\x00\x08\x00\x02\x00\x00\x02a\x00\x01\x03\x05\x00\x00\x00\x00\x00\x00\x07")
+	block = append(binary.AppendUvarint(block, 1<<54-1000), "\x01\x0e"...)
+	want := refFile(header, 1, block, 1, 1, 1, 1)
+	want[7] = 2
+	if !bytes.Equal(raw, want) {
+		t.Fatalf("testdata/v2.hex is not\n%x", want)
+	}
+	for _, c := range []struct{ watermark, want int64 }{{-1001, 7}, {-1000, 0}} {
+		var files statetest.Files
+		handle, err := files.Write(context.Background(), state.GroupRange{Start: 2, End: 3}, func(w io.Writer) error { _, err := w.Write(raw); return err })
+		check(t, err)
+		s := state.NewKeyed(serde.MustFor[string](), state.Config{EventTime: func() (int64, int64) { return -1 << 63, c.watermark }})
+		n := s.Value[int64]("n", state.EventTimeTTL(time.Second))
+		open(t, s, memstate.New())
+		check(t, s.Restore(context.Background(), &files, []state.File{handle}, nil))
+		s.SetCurrent("a", 0x0500000000000007)
+		if got, err := n.Get(); got != c.want || err != nil {
+			t.Errorf("at watermark %d the value is %d, %v, want %d", c.watermark, got, err, c.want)
+		}
+		if c.want == 0 {
+			continue
+		}
+		image, err := s.Snapshot()
+		check(t, err)
+		handles, err := image.Write(context.Background(), &files)
+		check(t, err)
+		image.Release()
+		if again, _ := files.Bytes(handles[0].Name); !bytes.Equal(again, raw) {
+			t.Errorf("written again it is\n%x", again)
+		}
+	}
+}
+
 // TestFileLies has files with right checksums and wrong content.
 func TestFileLies(t *testing.T) {
 	block := refBlock()
@@ -197,7 +239,7 @@ func TestFileLies(t *testing.T) {
 		"unknown flag":              refFile(refHeader, 4, []byte("\x00\x07\x00\x00\x00\x00a\x00\x01\x04\x00"), 1, 1, 1, 1),
 		"two headers":               append(append([]byte("MRSTATE\x01"), refFrame('H', 4, []byte(refHeader))...), refFrame('H', 4, []byte(refHeader))...),
 		"block for a header":        append([]byte("MRSTATE\x01"), refFrame('B', 6, block)...),
-		"later version":             append([]byte("MRSTATE\x02"), refFrame('H', 4, []byte(refHeader))...),
+		"later version":             append([]byte("MRSTATE\x03"), refFrame('H', 4, []byte(refHeader))...),
 		"something else":            []byte("SQLite format 3\x00"),
 	} {
 		_, err := state.ReadFile(bytes.NewReader(raw), func(state.Entry) error { return nil })

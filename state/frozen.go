@@ -17,7 +17,7 @@ import (
 type frozen[K comparable, V any] struct {
 	users atomic.Int32 // images that still need it; never grows from 0
 	group int          // absolute
-	nowMS int64
+	now   int64        // 0: nothing is left out
 	slots []slot[K, V]
 
 	once sync.Once
@@ -74,12 +74,12 @@ type tableImage[K comparable, V any] struct {
 	groups []*frozen[K, V] // by key group - start; nil for an empty group
 	start  int
 	byRef  bool
-	encode func(r *run, group int, s *slot[K, V], nowMS int64) error
+	encode func(r *run, group int, s *slot[K, V], now int64) error
 }
 
 // freezeTable makes every group of t frozen.
-func freezeTable[K comparable, V any](t *table[K, V], start int, byRef bool, nowMS int64,
-	encode func(r *run, group int, s *slot[K, V], nowMS int64) error) *tableImage[K, V] {
+func freezeTable[K comparable, V any](t *table[K, V], start int, byRef bool, now int64,
+	encode func(r *run, group int, s *slot[K, V], now int64) error) *tableImage[K, V] {
 	im := &tableImage[K, V]{groups: make([]*frozen[K, V], len(t.groups)), start: start, byRef: byRef, encode: encode}
 	for i := range t.groups {
 		g := &t.groups[i]
@@ -87,7 +87,7 @@ func freezeTable[K comparable, V any](t *table[K, V], start int, byRef bool, now
 			continue
 		}
 		if g.frozen == nil || !g.frozen.share() {
-			g.frozen = &frozen[K, V]{group: start + i, nowMS: nowMS, slots: g.slots}
+			g.frozen = &frozen[K, V]{group: start + i, now: now, slots: g.slots}
 			g.frozen.users.Store(1)
 		}
 		im.groups[i] = g.frozen
@@ -127,21 +127,21 @@ func (im *tableImage[K, V]) release() {
 	}
 }
 
-func (f *frozen[K, V]) encodeOnce(encode func(r *run, group int, s *slot[K, V], nowMS int64) error) {
+func (f *frozen[K, V]) encodeOnce(encode func(r *run, group int, s *slot[K, V], now int64) error) {
 	f.once.Do(func() {
 		f.run, f.err = f.encodeAll(encode)
 		f.slots = nil
 	})
 }
 
-func (f *frozen[K, V]) encodeAll(encode func(r *run, group int, s *slot[K, V], nowMS int64) error) (*run, error) {
+func (f *frozen[K, V]) encodeAll(encode func(r *run, group int, s *slot[K, V], now int64) error) (*run, error) {
 	r := &run{}
 	for i := range f.slots {
 		s := &f.slots[i]
 		if s.meta == 0 || s.meta&metaAbsent != 0 {
 			continue
 		}
-		if err := encode(r, f.group, s, f.nowMS); err != nil {
+		if err := encode(r, f.group, s, f.now); err != nil {
 			return nil, err
 		}
 	}
@@ -150,7 +150,7 @@ func (f *frozen[K, V]) encodeAll(encode func(r *run, group int, s *slot[K, V], n
 }
 
 // thaw encodes the frozen group g if its image still waits for that, and lets the task go on with the values.
-func (t *table[K, V]) thaw(g *group[K, V], encode func(r *run, group int, s *slot[K, V], nowMS int64) error) {
+func (t *table[K, V]) thaw(g *group[K, V], encode func(r *run, group int, s *slot[K, V], now int64) error) {
 	f := g.frozen
 	g.frozen = nil
 	if f.users.Load() > 0 {
@@ -159,8 +159,8 @@ func (t *table[K, V]) thaw(g *group[K, V], encode func(r *run, group int, s *slo
 }
 
 // encode appends the entry of one slot.
-func (c *cells[K, V]) encode(r *run, group int, s *slot[K, V], nowMS int64) error {
-	if s.expired(nowMS) {
+func (c *cells[K, V]) encode(r *run, group int, s *slot[K, V], now int64) error {
+	if s.expired(now) {
 		return nil
 	}
 	e := runEntry{start: len(r.buf), hash: s.hash, expiresMS: int64(s.meta >> metaExpiry)}
@@ -177,8 +177,8 @@ func (c *cells[K, V]) encode(r *run, group int, s *slot[K, V], nowMS int64) erro
 	return nil
 }
 
-func (c *cells[K, V]) freeze(nowMS int64) memberImage {
-	return freezeTable(&c.table, c.k.groups.Start, c.byRef, nowMS, c.encode)
+func (c *cells[K, V]) freeze() memberImage {
+	return freezeTable(&c.table, c.k.groups.Start, c.byRef, c.k.imageTime(&c.lifetime), c.encode)
 }
 
 // appendAddress appends the address of key without a sub key. It is called from any goroutine.

@@ -14,8 +14,12 @@ import (
 type Config struct {
 	// MaxParallelism is the number of key groups of the job, 1…32768. Default DefaultMaxParallelism.
 	MaxParallelism int
-	// Now is the clock of TTLs. Default time.Now.
+	// Now is the clock of TTL. Default time.Now.
 	Now func() time.Time
+	// EventTime is the clock of EventTimeTTL, both in Unix ms: the timestamp of the current record or timer, and the watermark, math.MinInt64
+	// where there is none. The watermark must never go back. It is asked at each access to a state with EventTimeTTL and at no other. Needed
+	// only where there is such a state.
+	EventTime func() (timestampMS, watermarkMS int64)
 }
 
 // Keyed is the keyed state of one operator in one subtask. States are declared on it, then Open makes them usable, and from then on
@@ -29,11 +33,16 @@ type Keyed[K comparable] struct {
 	gen   uint64 // grows with every SetCurrent; 0 is never current
 	group int    // of the current key, relative to the start of the range
 
+	// clockMS is the wall clock of generation clockGen.
+	clockMS  int64
+	clockGen uint64
+
 	codec   serde.Serde[K]
 	cfg     Config
 	members []member[K]
 	// touchers are the members that Touch reaches; touched has no meaning.
 	touchers []toucher
+	mortals  []mortal // with time to live and clean-up
 	touched  uint64
 	names    map[string]bool
 	errs     []error
@@ -54,7 +63,7 @@ type member[K comparable] interface {
 	// recode turns an entry of a snapshot into the value for the store beneath. Only called when the state lives in a store.
 	recode(e *loaded[K]) ([]byte, error)
 	// freeze is the image of the decoded tables.
-	freeze(nowMS int64) memberImage
+	freeze() memberImage
 	cached[K]
 }
 
@@ -74,7 +83,7 @@ func NewKeyed[K comparable](key serde.Serde[K], c Config) *Keyed[K] {
 	if s.cfg.MaxParallelism == 0 {
 		s.cfg.MaxParallelism = DefaultMaxParallelism
 	}
-	if s.cfg.MaxParallelism < 0 || s.cfg.MaxParallelism > 1<<15 {
+	if s.cfg.MaxParallelism < 0 || s.cfg.MaxParallelism > maxMaxParallelism {
 		s.fault(fmt.Errorf("state: Config.MaxParallelism is %d, want 1…32768", c.MaxParallelism))
 		s.cfg.MaxParallelism = DefaultMaxParallelism
 	}
@@ -120,8 +129,6 @@ func (s *Keyed[K]) Err() error { return errors.Join(s.errs...) }
 
 func (s *Keyed[K]) fault(errs ...error) { s.errs = append(s.errs, errs...) }
 
-func (s *Keyed[K]) nowMS() int64 { return s.cfg.Now().UnixMilli() }
-
 // declare adds a state; make builds it from its id, descriptor and options.
 func (s *Keyed[K]) declare(name string, kind Kind, opts []Option, make func(id int, d Descriptor, o *options) (member[K], error)) {
 	var o options
@@ -138,11 +145,14 @@ func (s *Keyed[K]) declare(name string, kind Kind, opts []Option, make func(id i
 	if s.opened {
 		faults = append(faults, fmt.Errorf("state: %s state %q is declared after Open", kind, name))
 	}
+	if o.eventTTL && s.cfg.EventTime == nil {
+		faults = append(faults, fmt.Errorf("state: %s state %q has EventTimeTTL, but there is no event time: Config.EventTime is nil", kind, name))
+	}
 	if len(s.members) > math.MaxUint16 {
 		faults = append(faults, fmt.Errorf("state: %s state %q is one too many, an operator has at most %d; use a map state", kind, name, math.MaxUint16+1))
 	}
 	s.names[name] = true
-	d := Descriptor{Name: name, Kind: kind, TTL: o.ttl}
+	d := Descriptor{Name: name, Kind: kind, TTL: o.ttl, EventTimeTTL: o.eventTTL}
 	if s.codec != nil {
 		d.Key = s.codec.Schema()
 	}
@@ -155,6 +165,9 @@ func (s *Keyed[K]) declare(name string, kind Kind, opts []Option, make func(id i
 		s.members = append(s.members, m)
 		if t, ok := m.(toucher); ok {
 			s.touchers = append(s.touchers, t)
+		}
+		if t, ok := m.(mortal); ok && o.ttlSet && !o.kept {
+			s.mortals = append(s.mortals, t)
 		}
 	}
 }
@@ -194,7 +207,7 @@ func (s *Keyed[K]) Open(b Backend, o OpenOptions) error {
 	if err != nil {
 		return fmt.Errorf("state: open the %s store of operator %q subtask %d: %w", b.Name(), o.UID, o.Subtask, err)
 	}
-	s.store, s.budget = store, 0
+	s.store, s.budget, s.due = store, 0, noneDue
 	if store != nil {
 		s.budget = store.CacheBytes()
 	}

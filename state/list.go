@@ -28,8 +28,9 @@ func (s *Keyed[K]) List[T any](name string, opts ...Option) *List[T] {
 			return nil, err
 		}
 		d.Value = codec.Schema()
-		l.id, l.desc, l.codec, l.ttlMS, l.onRead = id, d, codec, o.ttlMS(), o.ttlOnRead
+		l.id, l.desc, l.codec, l.lifetime = id, d, codec, o.lifetime()
 		l.objects.encode, l.objects.expire = l.encode, l.expire
+		l.objects.planned = func(o *listObject[T]) *int64 { return &o.planned }
 		l.elemBytes, l.variable = sizeOf[T]()+listOverhead, !fixedSize[T]()
 		return l, nil
 	})
@@ -79,7 +80,8 @@ type listObject[T any] struct {
 	// whole is set when vals holds everything that the store beneath holds; always so without a store.
 	whole   bool
 	pins    int
-	counted int // elements that the estimate of memory knows of
+	counted int   // elements that the estimate of memory knows of
+	planned int64 // see objects
 }
 
 func (l *lists[K, T]) object(create bool) (*listObject[T], error) {
@@ -111,10 +113,11 @@ func (l *lists[K, T]) add(vs []T) error {
 func (l *lists[K, T]) extend(o *listObject[T], vs []T) {
 	o.vals = append(o.vals, vs...)
 	if l.ttlMS != 0 {
-		e := expiryAt(l.k.nowMS(), l.ttlMS)
+		e := l.k.touchedAt(&l.lifetime, 0)
 		for range vs {
 			o.expiries = append(o.expiries, e)
 		}
+		l.plan(o, e)
 	}
 	if l.k.store != nil {
 		for range vs {
@@ -126,8 +129,8 @@ func (l *lists[K, T]) extend(o *listObject[T], vs []T) {
 }
 
 func (l *lists[K, T]) visit(fn func(T) error) error {
-	o, err := l.read()
-	if o == nil || err != nil {
+	o, vals, err := l.read()
+	if len(vals) == 0 || err != nil {
 		return err
 	}
 	o.pins++
@@ -135,7 +138,7 @@ func (l *lists[K, T]) visit(fn func(T) error) error {
 		o.pins--
 		l.shrink(o)
 	}()
-	for _, v := range o.vals[:len(o.vals):len(o.vals)] {
+	for _, v := range vals[:len(vals):len(vals)] {
 		if err := fn(v); err != nil {
 			return err
 		}
@@ -144,50 +147,60 @@ func (l *lists[K, T]) visit(fn func(T) error) error {
 }
 
 func (l *lists[K, T]) values() ([]T, error) {
-	o, err := l.read()
-	if o == nil || err != nil {
-		return nil, err
-	}
-	return append([]T(nil), o.vals...), nil
+	_, vals, err := l.read()
+	return append([]T(nil), vals...), err
 }
 
 func (l *lists[K, T]) count() (int, error) {
-	o, err := l.read()
-	if o == nil || err != nil {
-		return 0, err
-	}
-	return len(o.vals), nil
+	_, vals, err := l.read()
+	return len(vals), err
 }
 
-// read is the current key's whole list without what has expired, or nil when it is empty.
-func (l *lists[K, T]) read() (*listObject[T], error) {
+// read is the current key's list with the elements that a reader sees.
+func (l *lists[K, T]) read() (*listObject[T], []T, error) {
 	o, err := l.object(false)
 	if o == nil || err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := l.complete(o); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if l.ttlMS == 0 {
-		return o, nil
-	}
-	now := l.k.nowMS()
-	l.dropExpired(o, now)
-	if l.onRead && len(o.vals) > 0 {
-		for i := range o.expiries {
-			o.expiries[i] = expiryAt(now, l.ttlMS)
+	vals := o.vals
+	if l.ttlMS != 0 {
+		now := l.k.now(&l.lifetime)
+		live := len(o.expiries)
+		for _, e := range o.expiries {
+			if past(e, now) {
+				live--
+			}
 		}
-		o.saved = 0
+		// Whoever sees expired elements sees them until all are, or until others are renewed.
+		if !l.shown || live == 0 || l.onRead {
+			l.dropExpired(o, now)
+		}
+		if !l.shown {
+			vals = o.vals
+		}
+		if l.onRead && live > 0 {
+			l.renew(o)
+		}
 	}
-	if l.shrink(o) {
-		return nil, nil
+	l.shrink(o)
+	return o, vals, nil
+}
+
+// renew touches every element. A running Range has no use for stamps, so they are changed in place.
+func (l *lists[K, T]) renew(o *listObject[T]) {
+	for i, e := range o.expiries {
+		o.expiries[i] = l.k.touchedAt(&l.lifetime, e)
+		l.plan(o, o.expiries[i])
 	}
-	return o, nil
+	o.saved = 0
 }
 
 // dropExpired removes every expired element. A running Range keeps what it has: the slices are replaced, not changed.
-func (l *lists[K, T]) dropExpired(o *listObject[T], nowMS int64) {
-	first := slices.IndexFunc(o.expiries, func(e int64) bool { return e != 0 && e <= nowMS })
+func (l *lists[K, T]) dropExpired(o *listObject[T], now int64) {
+	first := slices.IndexFunc(o.expiries, func(e int64) bool { return past(e, now) })
 	if first < 0 {
 		return
 	}
@@ -195,7 +208,7 @@ func (l *lists[K, T]) dropExpired(o *listObject[T], nowMS int64) {
 	stored, saved := o.stored, o.saved
 	o.vals, o.expiries, o.numbers = nil, nil, nil
 	for i, e := range expiries {
-		if e != 0 && e <= nowMS {
+		if past(e, now) {
 			if i < stored {
 				o.gone = append(o.gone, numbers[i])
 				o.stored--
@@ -212,16 +225,22 @@ func (l *lists[K, T]) dropExpired(o *listObject[T], nowMS int64) {
 	}
 }
 
-func (l *lists[K, T]) expire(s *slot[K, *listObject[T]], nowMS int64) bool {
+func (l *lists[K, T]) expire(s *slot[K, *listObject[T]], now int64) (earliest int64, empty bool) {
 	o := s.val
 	if o.pins > 0 {
-		return false
+		return now + 1, false
 	}
-	// Stamps ascend unless the clock went back, so a look at the first element tells whether there is work.
-	if len(o.expiries) > 0 && o.expiries[0] <= nowMS {
-		l.dropExpired(o, nowMS)
+	if !o.whole {
+		return 0, false // it cannot be shortened, see complete; the index of the store removes what has been written
 	}
-	return len(o.vals) == 0
+	l.dropExpired(o, now)
+	l.charge(&o.counted, len(o.vals))
+	for _, e := range o.expiries {
+		if e != 0 && (earliest == 0 || e < earliest) {
+			earliest = e
+		}
+	}
+	return earliest, l.k.store == nil && len(o.vals) == 0
 }
 
 func (l *lists[K, T]) replace(vs []T) error {
@@ -274,7 +293,7 @@ func (l *lists[K, T]) shrink(o *listObject[T]) bool {
 }
 
 // encode appends the elements of one key. Without a store beneath, elements are numbered from 0.
-func (l *lists[K, T]) encode(r *run, group int, s *slot[K, *listObject[T]], nowMS int64) error {
+func (l *lists[K, T]) encode(r *run, group int, s *slot[K, *listObject[T]], now int64) error {
 	o := s.val
 	head, err := l.k.appendAddress(nil, group, l.id, s.key)
 	if err != nil {
@@ -283,7 +302,7 @@ func (l *lists[K, T]) encode(r *run, group int, s *slot[K, *listObject[T]], nowM
 	for i, v := range o.vals {
 		e := runEntry{start: len(r.buf), hash: s.hash}
 		if o.expiries != nil {
-			if e.expiresMS = o.expiries[i]; e.expiresMS != 0 && e.expiresMS <= nowMS {
+			if e.expiresMS = o.expiries[i]; past(e.expiresMS, now) {
 				continue
 			}
 		}

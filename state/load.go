@@ -11,21 +11,20 @@ func (s *Keyed[K]) enter(e *loaded[K]) {
 	s.SetCurrent(e.key, e.Hash)
 }
 
-// expiry is the entry's expiry under a state with the given TTL, and whether it is past.
-func (s *Keyed[K]) expiry(e *Entry, ttlMS int64) (expiresMS int64, past bool) {
-	if ttlMS == 0 {
+// stamp is the entry's stamp under a state with the given time to live, and whether it is past and to be left behind.
+func (s *Keyed[K]) stamp(e *Entry, l *lifetime) (stamp int64, gone bool) {
+	if l.ttlMS == 0 {
 		return 0, false // the state lost its TTL
 	}
-	now := s.nowMS()
 	if e.ExpiresMS == 0 {
-		return expiryAt(now, ttlMS), false // the state gained a TTL
+		return s.touchedAt(l, 0), false // the state gained a TTL
 	}
-	return e.ExpiresMS, e.ExpiresMS <= now
+	return e.ExpiresMS, !l.kept && past(e.ExpiresMS, s.now(l))
 }
 
 func (c *cells[K, V]) load(e *loaded[K]) error {
-	expires, past := c.k.expiry(&e.Entry, c.ttlMS)
-	if past {
+	expires, gone := c.k.stamp(&e.Entry, &c.lifetime)
+	if gone {
 		return nil
 	}
 	if len(e.Sub) != 0 {
@@ -45,20 +44,21 @@ func (c *cells[K, V]) load(e *loaded[K]) error {
 	}
 	s.val = v
 	s.meta = metaUsed | uint64(expires)<<metaExpiry
+	c.plan(expires)
 	return nil
 }
 
 func (c *cells[K, V]) recode(e *loaded[K]) ([]byte, error) {
-	expires, past := c.k.expiry(&e.Entry, c.ttlMS)
-	if past {
+	expires, gone := c.k.stamp(&e.Entry, &c.lifetime)
+	if gone {
 		return nil, nil
 	}
 	return c.recodeValue(appendValueHead(nil, e.Hash, expires), e.Value, e.schema)
 }
 
 func (m *maps[K, MK, MV]) load(e *loaded[K]) error {
-	expires, past := m.k.expiry(&e.Entry, m.ttlMS)
-	if past {
+	expires, gone := m.k.stamp(&e.Entry, &m.lifetime)
+	if gone {
 		return nil
 	}
 	var k MK
@@ -79,20 +79,21 @@ func (m *maps[K, MK, MV]) load(e *loaded[K]) error {
 		o.pending = append(o.pending, k)
 	}
 	o.cells[k] = mapCell[MV]{v: v, meta: uint64(expires) << metaExpiry}
+	m.plan(o, expires)
 	return nil
 }
 
 func (m *maps[K, MK, MV]) recode(e *loaded[K]) ([]byte, error) {
-	expires, past := m.k.expiry(&e.Entry, m.ttlMS)
-	if past {
+	expires, gone := m.k.stamp(&e.Entry, &m.lifetime)
+	if gone {
 		return nil, nil
 	}
 	return m.recodeValue(appendValueHead(nil, e.Hash, expires), e.Value, e.schema)
 }
 
 func (l *lists[K, T]) load(e *loaded[K]) error {
-	expires, past := l.k.expiry(&e.Entry, l.ttlMS)
-	if past {
+	expires, gone := l.k.stamp(&e.Entry, &l.lifetime)
+	if gone {
 		return nil
 	}
 	if len(e.Sub) != 8 {
@@ -110,6 +111,7 @@ func (l *lists[K, T]) load(e *loaded[K]) error {
 	o.vals = append(o.vals, v)
 	if l.ttlMS != 0 {
 		o.expiries = append(o.expiries, expires)
+		l.plan(o, expires)
 	}
 	return nil
 }
@@ -123,8 +125,8 @@ func (l *lists[K, T]) recode(e *loaded[K]) ([]byte, error) {
 		return nil, fmt.Errorf("%w: element number %x", errCorrupt, e.Sub)
 	}
 	l.next = max(l.next, n+1)
-	expires, past := l.k.expiry(&e.Entry, l.ttlMS)
-	if past {
+	expires, gone := l.k.stamp(&e.Entry, &l.lifetime)
+	if gone {
 		return nil, nil
 	}
 	return l.recodeValue(appendValueHead(nil, e.Hash, expires), e.Value, e.schema)
@@ -133,6 +135,8 @@ func (l *lists[K, T]) recode(e *loaded[K]) ([]byte, error) {
 func (m *timerMember[K]) recode(*loaded[K]) ([]byte, error) {
 	return nil, fmt.Errorf("%w: timers do not live in the store", errCorrupt)
 }
+
+func (m *timerMember[K]) life() *lifetime { return &lifetime{} }
 
 func (m *timerMember[K]) resolve(schema string) error {
 	return fmt.Errorf("timers have no value; the file says %s", schema)

@@ -16,6 +16,7 @@ type mapping[MK comparable, MV any] interface {
 	remove(MK) error
 	visit(func(MK, MV) error) error
 	count() (int, error)
+	empty() (bool, error)
 	clear() error
 }
 
@@ -33,8 +34,9 @@ func (s *Keyed[K]) Map[MK comparable, MV any](name string, opts ...Option) *Map[
 			return nil, err
 		}
 		d.Sub, d.Value = keys.Schema(), values.Schema()
-		m.id, m.desc, m.keys, m.codec, m.ttlMS, m.onRead = id, d, keys, values, o.ttlMS(), o.ttlOnRead
+		m.id, m.desc, m.keys, m.codec, m.lifetime = id, d, keys, values, o.lifetime()
 		m.objects.encode, m.objects.expire = m.encode, m.expire
+		m.objects.planned = func(o *mapObject[MK, MV]) *int64 { return &o.planned }
 		m.elemBytes = sizeOf[MK]() + sizeOf[mapCell[MV]]() + mapOverhead
 		m.variable = !fixedSize[MK]() || !fixedSize[MV]()
 		return m, nil
@@ -55,6 +57,11 @@ func (m *Map[MK, MV]) Remove(k MK) error { return m.m.remove(k) }
 // entries it removes before their turn are not visited, entries it adds are not visited. On every backend the whole map of the
 // current key is in memory during and after the call, until it is evicted.
 func (m *Map[MK, MV]) Range(fn func(MK, MV) error) error { return m.m.visit(fn) }
+
+// IsEmpty reports whether nothing is stored, with a look at no more than one entry. With time to live, an entry that has expired and was
+// not removed yet counts; Len does not count it.
+// Source: Flink MapState.isEmpty.
+func (m *Map[MK, MV]) IsEmpty() (bool, error) { return m.m.empty() }
 
 // Len is the number of entries. It may read all of them.
 func (m *Map[MK, MV]) Len() (int, error) { return m.m.count() }
@@ -85,7 +92,8 @@ type mapObject[MK comparable, MV any] struct {
 	order   []orderedKey[MK]
 	pending []MK
 	stale   bool
-	counted int // cells that the estimate of memory knows of
+	counted int   // cells that the estimate of memory knows of
+	planned int64 // see objects
 }
 
 type orderedKey[MK comparable] struct {
@@ -101,10 +109,7 @@ type mapCell[MV any] struct {
 
 func (c *mapCell[MV]) absent() bool { return c.meta&metaAbsent != 0 }
 
-func (c *mapCell[MV]) expired(nowMS int64) bool {
-	e := c.meta >> metaExpiry
-	return e != 0 && int64(e) <= nowMS
-}
+func (c *mapCell[MV]) expired(now int64) bool { return past(int64(c.meta>>metaExpiry), now) }
 
 // object is the map of the current key; nil when there is none and nothing beneath could hold one.
 func (m *maps[K, MK, MV]) object(create bool) (*mapObject[MK, MV], error) {
@@ -139,14 +144,16 @@ func (m *maps[K, MK, MV]) get(k MK) (v MV, ok bool, err error) {
 		return v, false, nil
 	}
 	if m.ttlMS != 0 {
-		now := m.k.nowMS()
-		if c.expired(now) {
+		if c.expired(m.k.now(&m.lifetime)) {
 			m.dropCell(o, k, c)
 			m.shrink(o)
-			return v, false, nil
+			if m.shown {
+				v = c.v
+			}
+			return v, m.shown, nil
 		}
 		if m.onRead {
-			m.store(o, k, c, now)
+			m.store(o, k, c)
 		}
 	}
 	return c.v, true, nil
@@ -158,6 +165,12 @@ func (m *maps[K, MK, MV]) put(k MK, v MV) error {
 		return err
 	}
 	c, known := o.cells[k]
+	if !known && m.event && !o.whole { // its stamp counts
+		if c, err = m.fetch(o, k); err != nil {
+			return err
+		}
+		known = true
+	}
 	if !known && o.whole {
 		c.meta = metaFresh
 	}
@@ -170,18 +183,16 @@ func (m *maps[K, MK, MV]) put(k MK, v MV) error {
 		m.charge(&o.counted, len(o.cells)+1)
 	}
 	c.v = v
-	var now int64
-	if m.ttlMS != 0 {
-		now = m.k.nowMS()
-	}
-	m.store(o, k, c, now)
+	m.store(o, k, c)
 	return nil
 }
 
-// store puts a changed cell that is not absent.
-func (m *maps[K, MK, MV]) store(o *mapObject[MK, MV], k MK, c mapCell[MV], nowMS int64) {
+// store puts a changed cell that is not absent, and touches it.
+func (m *maps[K, MK, MV]) store(o *mapObject[MK, MV], k MK, c mapCell[MV]) {
 	if m.ttlMS != 0 {
-		c.meta = c.meta&metaFlags | uint64(expiryAt(nowMS, m.ttlMS))<<metaExpiry
+		e := m.k.touchedAt(&m.lifetime, int64(c.meta>>metaExpiry))
+		c.meta = c.meta&metaFlags | uint64(e)<<metaExpiry
+		m.plan(o, e)
 	}
 	if m.k.store != nil && c.meta&metaDirty == 0 {
 		c.meta |= metaDirty
@@ -271,36 +282,58 @@ func (m *maps[K, MK, MV]) count() (int, error) {
 	if err := m.complete(o); err != nil {
 		return 0, err
 	}
-	if m.ttlMS == 0 {
-		return o.live, nil
+	if m.ttlMS != 0 && !m.shown {
+		m.dropExpired(o, m.k.now(&m.lifetime))
+		m.shrink(o)
 	}
-	m.dropExpired(o, len(o.cells))
-	m.shrink(o)
 	return o.live, nil
 }
 
-// dropExpired removes what has expired among n cells, in no order, and reports how many are left.
-func (m *maps[K, MK, MV]) dropExpired(o *mapObject[MK, MV], n int) {
-	now := m.k.nowMS()
-	for k, c := range o.cells {
-		if n--; n < 0 {
-			return
-		}
-		if !c.absent() && c.expired(now) {
-			m.dropCell(o, k, c)
-		}
+func (m *maps[K, MK, MV]) empty() (bool, error) {
+	o, err := m.object(false)
+	if o == nil || err != nil {
+		return true, err
 	}
+	if o.live > 0 || o.whole {
+		return o.live == 0, nil
+	}
+	lo, hi, err := m.prefix()
+	if err != nil {
+		return false, m.desc.failed("read", err)
+	}
+	none := true
+	err = m.k.store.Scan(lo, hi, func(key, _ []byte) (bool, error) {
+		var k MK
+		if err := m.keys.Decode(key[len(lo):], &k); err != nil {
+			return false, err
+		}
+		_, known := o.cells[k] // as absent, for none is live
+		none = known
+		return known, nil
+	})
+	return none, m.desc.failed("read", err)
 }
 
-// sweepCells is how many entries each access to a map state with TTL looks at for expired ones.
-const sweepCells = 4
-
-func (m *maps[K, MK, MV]) expire(s *slot[K, *mapObject[MK, MV]], nowMS int64) bool {
-	if s.val.pins > 0 {
-		return false
+// dropExpired removes every expired cell and returns the earliest stamp of those that are left, 0 for none.
+func (m *maps[K, MK, MV]) dropExpired(o *mapObject[MK, MV], now int64) (earliest int64) {
+	for k, c := range o.cells {
+		switch e := int64(c.meta >> metaExpiry); {
+		case c.absent():
+		case past(e, now):
+			m.dropCell(o, k, c)
+		case e != 0 && (earliest == 0 || e < earliest):
+			earliest = e
+		}
 	}
-	m.dropExpired(s.val, sweepCells)
-	return len(s.val.cells) == 0
+	return earliest
+}
+
+func (m *maps[K, MK, MV]) expire(s *slot[K, *mapObject[MK, MV]], now int64) (earliest int64, empty bool) {
+	if s.val.pins > 0 {
+		return now + 1, false
+	}
+	earliest = m.dropExpired(s.val, now)
+	return earliest, m.k.store == nil && len(s.val.cells) == 0
 }
 
 func (m *maps[K, MK, MV]) visit(fn func(MK, MV) error) error {
@@ -316,7 +349,7 @@ func (m *maps[K, MK, MV]) visit(fn func(MK, MV) error) error {
 	}
 	var now int64
 	if m.ttlMS != 0 {
-		now = m.k.nowMS()
+		now = m.k.now(&m.lifetime)
 	}
 	o.pins++
 	defer func() {
@@ -328,12 +361,13 @@ func (m *maps[K, MK, MV]) visit(fn func(MK, MV) error) error {
 		if !ok || c.absent() {
 			continue
 		}
-		if c.expired(now) {
-			m.dropCell(o, e.key, c)
-			continue
-		}
-		if m.onRead {
-			m.store(o, e.key, c, now)
+		switch expired := c.expired(now); {
+		case expired:
+			if m.dropCell(o, e.key, c); !m.shown {
+				continue
+			}
+		case m.onRead:
+			m.store(o, e.key, c)
 		}
 		if err := fn(e.key, c.v); err != nil {
 			return err
@@ -378,13 +412,13 @@ func (m *maps[K, MK, MV]) arrange(o *mapObject[MK, MV]) error {
 }
 
 // encode appends the entries of one key.
-func (m *maps[K, MK, MV]) encode(r *run, group int, s *slot[K, *mapObject[MK, MV]], nowMS int64) error {
+func (m *maps[K, MK, MV]) encode(r *run, group int, s *slot[K, *mapObject[MK, MV]], now int64) error {
 	head, err := m.k.appendAddress(nil, group, m.id, s.key)
 	if err != nil {
 		return err
 	}
 	for k, c := range s.val.cells {
-		if c.absent() || c.expired(nowMS) {
+		if c.absent() || c.expired(now) {
 			continue
 		}
 		e := runEntry{start: len(r.buf), hash: s.hash, expiresMS: int64(c.meta >> metaExpiry)}

@@ -3,14 +3,16 @@ package state
 // objects is a state with several entries for each key: the entries of one key are one decoded object O.
 type objects[K comparable, O any] struct {
 	table[K, *O]
-	k      *Keyed[K]
-	id     int
-	desc   Descriptor
-	ttlMS  int64
-	onRead bool
-	encode func(r *run, group int, s *slot[K, *O], nowMS int64) error
-	// expire drops some of what has expired in the object and reports whether the object is empty now.
-	expire func(s *slot[K, *O], nowMS int64) bool
+	k    *Keyed[K]
+	id   int
+	desc Descriptor
+	lifetime
+	wheel
+	encode func(r *run, group int, s *slot[K, *O], now int64) error
+	// planned is where the object keeps the end of the bucket in which it is to be looked at; 0 for none.
+	planned func(o *O) *int64
+	// expire drops what has expired in the object. It returns the earliest stamp that is left, 0 for none, and whether the object is empty.
+	expire func(s *slot[K, *O], now int64) (earliest int64, empty bool)
 	sizes
 }
 
@@ -18,25 +20,25 @@ func (t *objects[K, O]) descriptor() Descriptor { return t.desc }
 
 func (t *objects[K, O]) open() {
 	t.groups = make([]group[K, *O], t.k.span)
+	t.wheel.init(t.ttlMS != 0 && !t.kept)
 	t.sizes.init(sizeOf[slot[K, *O]]()+sizeOf[O](), t.elemBytes, t.variable)
 }
 
-func (t *objects[K, O]) freeze(nowMS int64) memberImage {
-	return freezeTable(&t.table, t.k.groups.Start, true, nowMS, t.encode)
+func (t *objects[K, O]) freeze() memberImage {
+	return freezeTable(&t.table, t.k.groups.Start, true, t.k.imageTime(&t.lifetime), t.encode)
 }
 
-// prepare comes before every access, while no object is held: it makes room and sweeps the store.
+// prepare comes before every access, while no object is held: it makes room and removes some of what has expired.
 func (t *objects[K, O]) prepare() error {
-	if t.k.store == nil {
-		return nil
-	}
-	if err := t.k.makeRoom(); err != nil {
-		return t.desc.failed("make room for", err)
+	if t.k.store != nil {
+		if err := t.k.makeRoom(); err != nil {
+			return t.desc.failed("make room for", err)
+		}
 	}
 	if t.ttlMS == 0 {
 		return nil
 	}
-	return t.desc.failed("sweep", t.k.sweepStore())
+	return t.tidy()
 }
 
 // current is the object of the current key in the decoded table, ready to be read and changed, or nil.
@@ -45,9 +47,6 @@ func (t *objects[K, O]) current() *O {
 	g := &t.groups[k.group]
 	if g.frozen != nil {
 		t.thaw(g, t.encode)
-	}
-	if t.ttlMS != 0 && k.store == nil {
-		t.sweep(g)
 	}
 	if t.gen != k.gen {
 		t.g, t.cur, t.gen = g, g.find(k.hash, k.key), k.gen
@@ -81,14 +80,16 @@ func (t *objects[K, O]) forget() {
 	t.reset()
 }
 
-// sweep looks at one more object of g for expired entries. Above a store, Keyed.sweepStore does that work.
-func (t *objects[K, O]) sweep(g *group[K, *O]) {
-	if g.used == 0 {
-		return
+// plan notes that something in o, the object of the current key, expires at stamp.
+func (t *objects[K, O]) plan(o *O, stamp int64) {
+	if t.wheel.on && stamp != 0 {
+		t.planAt(o, t.bucket(stamp), t.k.hash)
 	}
-	g.sweep = (g.sweep + 1) & (len(g.slots) - 1)
-	if s := &g.slots[g.sweep]; s.meta != 0 && t.expire(s, t.k.nowMS()) {
-		g.remove(s)
-		t.reset()
+}
+
+func (t *objects[K, O]) planAt(o *O, end int64, hash uint64) {
+	if p := t.planned(o); *p == 0 || end < *p {
+		*p = end
+		t.wheel.add(end, hash)
 	}
 }

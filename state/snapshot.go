@@ -36,15 +36,17 @@ func (s *Keyed[K]) Snapshot() (Snapshot, error) {
 	im := &image{header: Header{
 		UID: s.uid, Subtask: s.subtask, Groups: s.groups, MaxParallelism: s.cfg.MaxParallelism, States: s.descriptors(),
 	}}
-	now := s.nowMS()
+	if err := s.CleanUp(); err != nil {
+		return nil, fmt.Errorf("state: clean up operator %q subtask %d: %w", s.uid, s.subtask, err)
+	}
 	if s.store != nil {
-		if err := s.storeImage(im, now); err != nil {
+		if err := s.storeImage(im); err != nil {
 			return nil, err
 		}
 		return im, nil
 	}
 	for _, m := range s.members {
-		im.members = append(im.members, m.freeze(now))
+		im.members = append(im.members, m.freeze())
 	}
 	return im, nil
 }
@@ -253,6 +255,9 @@ func (in *intake[K]) take(e Entry) error {
 		in.e.key, in.raw, in.have = key, append(in.raw[:0], e.Key...), true
 	}
 	in.e.Entry, in.e.schema = e, in.head.States[e.State].Value
+	if in.head.States[e.State].EventTimeTTL != m.descriptor().EventTimeTTL {
+		in.e.ExpiresMS = 0 // a stamp of another clock: the state gains its TTL now
+	}
 	var err error
 	if in.sink != nil && m.descriptor().Kind != KindTimers {
 		err = in.s.takeToStore(in.sink, m, &in.e)

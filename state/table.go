@@ -20,12 +20,11 @@ type group[K comparable, V any] struct {
 	shift uint8        // 64 - log2(len(slots))
 	used  int
 	dirty int // slots with metaDirty; only above a store
-	sweep int // where the TTL sweep goes on
 	// frozen is set while an image may still need the slots as they were at the barrier.
 	frozen *frozen[K, V]
 }
 
-// slot is one entry. meta is 0 for a free slot; its low 8 bits are flags and the rest is the expiry in Unix ms (0: never).
+// slot is one entry. meta is 0 for a free slot; its low 8 bits are flags and the rest is the stamp at which the entry expires (0: never).
 type slot[K comparable, V any] struct {
 	hash uint64
 	meta uint64
@@ -47,11 +46,8 @@ const (
 	minCapacity = 8
 )
 
-// expired reports whether the slot's expiry is set and not after now.
-func (s *slot[K, V]) expired(nowMS int64) bool {
-	e := s.meta >> metaExpiry
-	return e != 0 && int64(e) <= nowMS
-}
+// expired reports whether the slot's stamp is set and not after now.
+func (s *slot[K, V]) expired(now int64) bool { return past(int64(s.meta>>metaExpiry), now) }
 
 // at is where the search for hash begins. The multiply spreads hashes of any quality over the high bits.
 func (g *group[K, V]) at(hash uint64) int {

@@ -478,7 +478,7 @@ type timerImage[K comparable] struct {
 	err   error
 }
 
-func (m *timerMember[K]) freeze(int64) memberImage {
+func (m *timerMember[K]) freeze() memberImage {
 	im := &timerImage[K]{m: m, start: m.k.groups.Start}
 	for d := range m.queues {
 		q := &m.queues[d]

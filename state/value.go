@@ -24,7 +24,7 @@ func declareCells[K comparable, V any](s *Keyed[K], name string, kind Kind, opts
 			return nil, err
 		}
 		d.Value = codec.Schema()
-		c.id, c.desc, c.codec, c.ttlMS, c.onRead = id, d, codec, o.ttlMS(), o.ttlOnRead
+		c.id, c.desc, c.codec, c.lifetime = id, d, codec, o.lifetime()
 		return c, nil
 	})
 	return c

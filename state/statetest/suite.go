@@ -32,7 +32,6 @@ func Run(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		{"TTLSweep", testTTLSweep},
 		{"TTLRenewalIsNotInTheImage", testTTLRenewal},
 		{"BlindWrites", testBlindWrites},
-		{"TTLVectors", testTTLVectors},
 		{"Timers", testTimers},
 		{"TimersRestore", testTimersRestore},
 		{"SnapshotRestore", testSnapshotRestore},
@@ -47,6 +46,7 @@ func Run(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		{"Damage", testDamage},
 		{"CloseBeforeRelease", testCloseBeforeRelease},
 		{"Model", testModel},
+		{"TTLModel", testTTLModel},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, newBackend) })
 	}

@@ -50,6 +50,7 @@ func testTTLElements(t *testing.T, newBackend func(t *testing.T) state.Backend) 
 	o := start(t, declare(c.Now, state.TTL(time.Second)), newBackend(t), 0, 1)
 	o.at("k")
 	for i := range 4 {
+		o.at("k") // the clock is read once for each record
 		must(t, o.list.Append(fmt.Sprint(i)))
 		must(t, o.table.Put(fmt.Sprint(i), int64(i)))
 		c.advance(400 * time.Millisecond)
