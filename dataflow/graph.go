@@ -49,6 +49,8 @@ type Stream[T any] struct {
 	port string
 	// codec encodes T between tasks; nil takes the derived one.
 	codec serde.Serde[T]
+	// part is how the next step takes the records.
+	part partition
 }
 
 // From adds a source. uid names it in checkpoints.
@@ -103,6 +105,14 @@ func callSite() string {
 
 // connect makes s input number input of to.
 func (s Stream[T]) connect(to *runtime.Node, input int, kind runtime.EdgeKind, types runtime.EdgeTypes) {
+	switch {
+	case s.part.name == "":
+	case kind == runtime.Forward:
+		kind, types = s.part.kind, s.part.types
+		s.needCodec(to)
+	default:
+		s.g.fault("%s of step %q has no effect on step %q, which partitions its input itself; remove it", s.part.name, s.node.Label(), to.Label())
+	}
 	e := &runtime.Edge{From: s.node, Port: s.port, To: to, Input: input, Kind: kind, Types: types}
 	s.node.Outputs = append(s.node.Outputs, e)
 	to.Inputs = append(to.Inputs, e)
@@ -174,6 +184,7 @@ func (s Stream[T]) Split[U, S any](name string, f func(v T, out func(U) error, s
 
 // SideOutput is the side output tag of the step that made this stream.
 func (s Stream[T]) SideOutput[S any](tag operators.Tag[S]) Stream[S] {
+	s.unpartitioned("SideOutput")
 	return Stream[S]{g: s.g, node: s.node, port: tag.Name()}
 }
 
@@ -215,6 +226,7 @@ func (s Stream[T]) Union(others ...Stream[T]) Stream[T] {
 // Parallelism sets the number of subtasks of the step that made this stream, instead of the job's. It is at least 1 and at most the
 // job's maximum.
 func (s Stream[T]) Parallelism(n int) Stream[T] {
+	s.unpartitioned("Parallelism")
 	if n < 1 {
 		s.g.fault("step %q has parallelism %d, want at least 1", s.node.Label(), n)
 	}
@@ -225,6 +237,7 @@ func (s Stream[T]) Parallelism(n int) Stream[T] {
 // NewChain gives the step that made this stream tasks of its own, where it would run in those of the step before it: a slow step then holds up
 // nobody else, for the price of an exchange (some 10 ns a record).
 func (s Stream[T]) NewChain() Stream[T] {
+	s.unpartitioned("NewChain")
 	s.node.NewChain = true
 	return s
 }

@@ -70,14 +70,8 @@ func (g *gate) running() (runs, most int) {
 	return g.runs, g.most
 }
 
-// inBubble runs f with virtual time; that it returns at all says that every goroutine has ended.
-func inBubble(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	synctest.Test(t, f)
-}
-
 func TestAsyncBlocksAtItsCapacity(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
 		h := operatortest.New(t, operators.Async(asyncOptions{Capacity: 2}, g.call), operatortest.Options{})
 		h.Process(order{"a", 1}, 10)
@@ -106,7 +100,7 @@ func TestAsyncBlocksAtItsCapacity(t *testing.T) {
 
 // TestAsyncReusesItsGoroutines: calls one after the other run on one.
 func TestAsyncReusesItsGoroutines(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		before := runtime.NumGoroutine()
 		var most atomic.Int64
 		h := operatortest.New(t, operators.Async(asyncOptions{}, func(_ context.Context, o order) ([]string, error) {
@@ -126,7 +120,7 @@ func TestAsyncReusesItsGoroutines(t *testing.T) {
 }
 
 func TestAsyncRestoresBeyondItsCapacity(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
 		stage := operators.Async(asyncOptions{Capacity: 2}, g.call)
 		var from []*operatortest.Snapshot
@@ -157,7 +151,7 @@ func TestAsyncRestoresBeyondItsCapacity(t *testing.T) {
 
 // TestAsyncTimeout: the call's context ends and what it gives then does not count, whether it comes back at once or never while the task lives.
 func TestAsyncTimeout(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var causes []error
 		late := make(chan func([]string, error), 3)
 		o := asyncOptions{Timeout: 100 * time.Millisecond, OnTimeout: func(o order) ([]string, error) { return []string{fmt.Sprint("late ", o.N)}, nil }}
@@ -215,7 +209,7 @@ func TestAsyncFailures(t *testing.T) {
 		{"the end of its goroutine", func(context.Context, order) ([]string, error) { runtime.Goexit(); return nil, nil }, "runtime.Goexit"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				h := operatortest.New(t, operators.Async(asyncOptions{}, c.f), operatortest.Options{UID: "look-up"})
 				h.Process(order{"a", 1}, 10)
 				h.Process(order{"b", 2}, 10)
@@ -262,7 +256,7 @@ func TestAsyncDeadLetters(t *testing.T) {
 
 // TestAsyncEndOfInput waits for all that is in the step, also for retries.
 func TestAsyncEndOfInput(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
 		h := operatortest.New(t, operators.Async(asyncOptions{Unordered: true}, g.call), operatortest.Options{})
 		h.Process(order{"a", 1}, 1)
@@ -366,7 +360,7 @@ func TestAsyncKeepsTheContext(t *testing.T) {
 // TestAsyncSplitsEndBehindTheirRecords: in a source's own chain a step behind hears that a split has ended when it has its records.
 func TestAsyncSplitsEndBehindTheirRecords(t *testing.T) {
 	for _, e := range []operators.SplitEvent{operators.SplitIdle, operators.SplitFinished} {
-		inBubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			g := newGate()
 			h := operatortest.New(t, operators.Async(asyncOptions{}, g.call), operatortest.Options{})
 			h.Split(3, operators.SplitAdded)
@@ -391,7 +385,7 @@ func TestAsyncSplitsEndBehindTheirRecords(t *testing.T) {
 
 // TestAsyncCloseWaitsForCalls: no goroutine outlives the task, and one that does not look at its context is named.
 func TestAsyncCloseWaitsForCalls(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		ended := 0
 		core, log := observer.New(zap.WarnLevel)
 		h := operatortest.New(t, operators.Async(asyncOptions{}, func(ctx context.Context, o order) ([]string, error) {
@@ -441,7 +435,7 @@ func TestAsyncRetryDelays(t *testing.T) {
 }
 
 func TestAsyncPanicIsNotTriedAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int64
 		h := operatortest.New(t, operators.Async(asyncOptions{Retry: operators.AsyncRetry[string]{Attempts: 3, OnError: func(error) bool { return true }}},
 			func(context.Context, order) ([]string, error) { calls.Add(1); panic("boom") }), operatortest.Options{})

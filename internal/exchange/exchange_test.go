@@ -104,7 +104,7 @@ func TestRecordsKeepOrderTimeHashAndOrigin(t *testing.T) {
 // TestControlIsTheTail: a control element comes after all records sent before it and before those sent after it, at every receiver.
 func TestControlIsTheTail(t *testing.T) {
 	f := newFan[int](t.Context(), 3)
-	send := Rebalance(f.w)
+	send := Rebalance(f.w, 0)
 	for i := range 10 {
 		if err := send(i); err != nil {
 			t.Fatal(err)
@@ -291,7 +291,7 @@ func TestByKeySendsToTheOwnerOfTheKeyGroup(t *testing.T) {
 // TestRebalanceSpreadsBatches: whole batches go round, and so do those that a flush sends early.
 func TestRebalanceSpreadsBatches(t *testing.T) {
 	f := newFan[int](t.Context(), 3)
-	send := Rebalance(f.w)
+	send := Rebalance(f.w, 0)
 	for i := range 6 * BatchRecords {
 		if err := send(i); err != nil {
 			t.Fatal(err)

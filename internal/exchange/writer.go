@@ -78,8 +78,10 @@ func ByKey[T any, K comparable](w *Writer[T], key func(T) K, hash func(K) uint64
 	}
 }
 
-// Rebalance returns the function that sends records to the receivers in turn, a batch to each.
-func Rebalance[T any](w *Writer[T]) func(T) error {
+// Rebalance returns the function that sends records to the receivers in turn, a batch to each. first is where it begins, modulo their number:
+// many senders that all begin with the same receiver would load it with all that is little.
+func Rebalance[T any](w *Writer[T], first int) func(T) error {
+	w.next = first % len(w.edges)
 	return func(v T) error {
 		r := w.next
 		if err := w.add(r, v, w.context.KeyHash); err != nil {

@@ -33,7 +33,7 @@ type attempt struct {
 	firstID, epoch int64
 
 	queues   map[*chain][]*exchange.Queue
-	channels map[*chain]int
+	channels map[*chain][]int
 	edges    map[*Edge][][]any
 	tasks    []*task
 	byChain  map[*chain][]*task

@@ -17,49 +17,37 @@ import (
 // wire makes the queues of all tasks and the edges between them: edges[e][from][to].
 func (a *attempt) wire() {
 	a.queues = map[*chain][]*exchange.Queue{}
-	a.channels = map[*chain]int{}
+	a.channels = map[*chain][]int{}
 	for _, c := range a.plan.chains {
-		n := 0
-		for _, e := range c.nodes[0].Inputs {
-			n += fanIn(e)
-		}
-		a.channels[c] = n
+		a.channels[c] = make([]int, c.parallelism)
 		a.queues[c] = make([]*exchange.Queue, c.parallelism)
 		for i := range a.queues[c] {
-			a.queues[c][i] = exchange.NewQueue(n)
+			for _, e := range c.nodes[0].Inputs {
+				a.channels[c][i] += fanIn(e, i)
+			}
+			a.queues[c][i] = exchange.NewQueue(a.channels[c][i])
 		}
 	}
 	a.edges = map[*Edge][][]any{}
 	for _, c := range a.plan.chains {
-		base := 0
+		base := make([]int, c.parallelism)
 		for _, e := range c.nodes[0].Inputs {
 			a.edges[e] = a.wireEdge(e, c, base)
-			base += fanIn(e)
+			for i := range base {
+				base[i] += fanIn(e, i)
+			}
 		}
 	}
 }
 
-// pointwise reports whether subtask i of e.From sends to subtask i of e.To alone; on every other edge each sender reaches every receiver.
-func pointwise(e *Edge) bool { return e.Kind == Forward && e.From.Parallelism == e.To.Parallelism }
-
-// fanIn is the number of senders that each receiver of e hears.
-func fanIn(e *Edge) int {
-	if pointwise(e) {
-		return 1
-	}
-	return e.From.Parallelism
-}
-
-func (a *attempt) wireEdge(e *Edge, c *chain, base int) [][]any {
+// wireEdge makes the edges of e: for each sender one to each of its receivers. base is the first channel of e at each receiver.
+func (a *attempt) wireEdge(e *Edge, c *chain, base []int) [][]any {
 	from := make([][]any, e.From.Parallelism)
 	for s := range from {
-		if pointwise(e) {
-			from[s] = []any{e.Types.newEdge(a.queues[c][s], base)}
-			continue
-		}
-		from[s] = make([]any, c.parallelism)
-		for r := range from[s] {
-			from[s][r] = e.Types.newEdge(a.queues[c][r], base+s)
+		first, end := e.receivers(s)
+		for r := first; r < end; r++ {
+			firstSender, _ := e.senders(r)
+			from[s] = append(from[s], e.Types.newEdge(a.queues[c][r], base[r]+s-firstSender))
 		}
 	}
 	return from
@@ -71,10 +59,10 @@ func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
 	t := &task{
 		chain: c, subtask: subtask, ctx: a.ctx, now: a.cfg.Now, box: newMailbox(), report: a.report,
 		opctx: &operators.Context{TimestampMS: connectors.NoTimestamp, Split: -1},
-		queue: a.queues[c][subtask], inputs: newInputs(c.nodes[0]), ended: make([]bool, a.channels[c]),
+		queue: a.queues[c][subtask], inputs: newInputs(c.nodes[0], subtask), ended: make([]bool, a.channels[c][subtask]),
 	}
 	t.mark.Store(operators.NoWatermark)
-	t.align.blocked = make([]bool, a.channels[c])
+	t.align.blocked = make([]bool, a.channels[c][subtask])
 	if a.journal != nil {
 		t.files = a.journal.Files
 	}
@@ -91,15 +79,10 @@ func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
 	}
 	head := t.ops[0]
 	for _, e := range c.nodes[0].Inputs {
-		for s := range a.edges[e] {
-			r := subtask
-			if pointwise(e) {
-				if s != subtask {
-					continue
-				}
-				r = 0
-			}
-			if err := e.Types.attach(a.edges[e][s][r], t.opctx, head.pushes[e.Input], head.hooks().Prefetch); err != nil {
+		first, end := e.senders(subtask)
+		for s := first; s < end; s++ {
+			firstReceiver, _ := e.receivers(s)
+			if err := e.Types.attach(a.edges[e][s][subtask-firstReceiver], t.opctx, head.pushes[e.Input], head.hooks().Prefetch); err != nil {
 				return t, err
 			}
 		}
@@ -152,6 +135,7 @@ func (a *attempt) connect(t *task, o *op, n *Node, built map[*Node]*op) (main an
 		}
 		out, send := e.Types.newWriter(writerConfig{
 			ctx: a.ctx, context: t.opctx, edges: a.edges[e][t.subtask], maxParallelism: a.cfg.MaxParallelism,
+			subtask: t.subtask, step: n.Label(),
 		})
 		o.outputs = append(o.outputs, out)
 		outs[e.Port] = append(outs[e.Port], send)

@@ -13,7 +13,7 @@ type inputs struct {
 // channel is where one channel of the task belongs: a channel of one input.
 type channel struct{ input, index int }
 
-func newInputs(head *Node) *inputs {
+func newInputs(head *Node, subtask int) *inputs {
 	in := &inputs{}
 	size := []int{0}
 	if head.TwoInputs {
@@ -24,7 +24,7 @@ func newInputs(head *Node) *inputs {
 		if head.TwoInputs {
 			input = e.Input
 		}
-		for range fanIn(e) {
+		for range fanIn(e, subtask) {
 			in.channels = append(in.channels, channel{input, size[input]})
 			size[input]++
 		}

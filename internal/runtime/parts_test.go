@@ -153,6 +153,7 @@ func TestWiring(t *testing.T) {
 	}{
 		{Forward, 3, 3, 1, 1}, {Forward, 1, 3, 1, 3}, {Forward, 3, 1, 3, 1}, {Forward, 2, 3, 2, 3}, {Forward, 1, 1, 1, 1},
 		{Hash, 1, 3, 1, 3}, {Hash, 3, 3, 3, 3}, {Hash, 1, 1, 1, 1}, {Hash, 4, 2, 4, 2},
+		{RoundRobin, 3, 3, 3, 3}, {Local, 3, 3, 1, 1}, {Local, 2, 4, 1, 2}, {Local, 4, 2, 2, 1}, {Global, 3, 2, 3, 2},
 	} {
 		s, other, u := node("s", c.from), node("other", c.to), node("u", c.to) // a union, so that nothing is chained
 		link(other, u, Forward)
@@ -164,7 +165,7 @@ func TestWiring(t *testing.T) {
 		a := &attempt{plan: p}
 		a.wire()
 		e := u.Inputs[1]
-		if got := a.channels[p.of[u]]; got != 1+c.senders {
+		if got := a.channels[p.of[u]][0]; got != 1+c.senders {
 			t.Errorf("%+v: %d channels, want %d", c, got, 1+c.senders)
 		}
 		for from, edges := range a.edges[e] {

@@ -21,8 +21,12 @@ type EdgeKind uint8
 const (
 	Forward    EdgeKind = iota // subtask i to subtask i; chained where possible
 	Hash                       // by key group
-	RoundRobin                 // in turn, a batch each
+	RoundRobin                 // in turn, one record each
 	Broadcast                  // each record to every subtask
+	Local                      // in turn within a group: each subtask of the wider side with one of the other side
+	Global                     // to subtask 0
+	Custom                     // where a function says
+	Random                     // where chance says
 )
 
 // Node is a step of the graph, its types erased into closures.

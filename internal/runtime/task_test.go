@@ -315,5 +315,7 @@ func TestSourceForgetsItsWatermark(t *testing.T) {
 
 // oneInput is the inputs of a head with one input of n channels.
 func oneInput(n int) *inputs {
-	return newInputs(&Node{Parallelism: 1, Inputs: []*Edge{{Kind: Hash, From: &Node{Parallelism: n}}}})
+	head := &Node{Parallelism: 1}
+	head.Inputs = []*Edge{{Kind: Hash, From: &Node{Parallelism: n}, To: head}}
+	return newInputs(head, 0)
 }

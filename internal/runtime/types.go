@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 
 	"github.com/millrace-io/millrace/internal/exchange"
 	"github.com/millrace-io/millrace/operators"
@@ -24,6 +25,8 @@ type writerConfig struct {
 	context        *operators.Context
 	edges          []any
 	maxParallelism int
+	subtask        int    // of the sender
+	step           string // the sender's, for messages
 }
 
 // Types is the EdgeTypes of records of type T, for every kind of edge but Hash.
@@ -77,7 +80,7 @@ func (t Types[T]) newWriter(c writerConfig) (exchange.Output, any) {
 	if len(c.edges) == 1 {
 		return w, exchange.ToOne(w, 0)
 	}
-	return w, exchange.Rebalance(w)
+	return w, exchange.Rebalance(w, c.subtask)
 }
 
 // BroadcastTypes is the EdgeTypes of a Broadcast edge.
@@ -86,6 +89,46 @@ type BroadcastTypes[T any] struct{ Types[T] }
 func (t BroadcastTypes[T]) newWriter(c writerConfig) (exchange.Output, any) {
 	w := t.writer(c)
 	return w, exchange.ToAll(w)
+}
+
+// TurnTypes is the EdgeTypes of RoundRobin and Local edges.
+type TurnTypes[T any] struct{ Types[T] }
+
+func (t TurnTypes[T]) newWriter(c writerConfig) (exchange.Output, any) {
+	w := t.writer(c)
+	return w, exchange.InTurn(w, c.subtask)
+}
+
+// GlobalTypes is the EdgeTypes of a Global edge.
+type GlobalTypes[T any] struct{ Types[T] }
+
+func (t GlobalTypes[T]) newWriter(c writerConfig) (exchange.Output, any) {
+	w := t.writer(c)
+	return w, exchange.ToOne(w, 0)
+}
+
+// RandomTypes is the EdgeTypes of a Random edge.
+type RandomTypes[T any] struct {
+	Types[T]
+	Seed uint64
+}
+
+func (t RandomTypes[T]) newWriter(c writerConfig) (exchange.Output, any) {
+	w := t.writer(c)
+	return w, exchange.AtRandom(w, rand.New(rand.NewPCG(t.Seed, uint64(c.subtask))))
+}
+
+// CustomTypes is the EdgeTypes of a Custom edge.
+type CustomTypes[T any] struct {
+	Types[T]
+	Pick func(v T, n int) int
+}
+
+func (t CustomTypes[T]) newWriter(c writerConfig) (exchange.Output, any) {
+	w := t.writer(c)
+	return w, exchange.ByFunction(w, t.Pick, func(got int) error {
+		return fmt.Errorf("runtime: the partition function behind step %q gives subtask %d for a record, want one in [0,%d)", c.step, got, len(c.edges))
+	})
 }
 
 // KeyedTypes is the EdgeTypes of a Hash edge: records of type T partitioned by a key of type K.
