@@ -123,7 +123,7 @@ func (o *OperatorState) validate(maxParallelism int) error {
 		if want := state.RangeOf(i, o.Parallelism, maxParallelism); s.Groups != want {
 			return fmt.Errorf("subtask %d has key groups [%d,%d), want [%d,%d)", i, s.Groups.Start, s.Groups.End, want.Start, want.End)
 		}
-		for _, f := range s.Files {
+		for _, f := range s.objects() {
 			if err := validFile(f, maxParallelism); err != nil {
 				return fmt.Errorf("subtask %d: %w", i, err)
 			}

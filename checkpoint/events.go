@@ -20,7 +20,7 @@ func (t TaskID) String() string { return fmt.Sprintf("%s-%d", t.Name, t.Subtask)
 type OperatorInfo struct {
 	UID         string
 	Parallelism int // subtasks, at least 1
-	// States are the declared keyed states, in any order.
+	// States are the declared keyed and broadcast states, in any order.
 	States []state.Descriptor
 	// Committer says that the operator is a sink with a committer: only such an operator may acknowledge committables.
 	Committer bool

@@ -325,7 +325,7 @@ func (j *Journal) mark(ctx context.Context, h *head) (map[string]bool, error) {
 		marked[r.Name] = true
 		for _, o := range m.Operators {
 			for _, s := range o.Subtasks {
-				for _, f := range s.Files {
+				for _, f := range s.objects() {
 					marked[f.Name] = true
 				}
 			}

@@ -1,6 +1,10 @@
 package checkpoint
 
-import "github.com/millrace-io/millrace/state"
+import (
+	"slices"
+
+	"github.com/millrace-io/millrace/state"
+)
 
 // FormatVersion is the version of the manifest that this release writes. It reads every version up to this one.
 const FormatVersion = 1
@@ -23,7 +27,7 @@ type Manifest struct {
 type OperatorState struct {
 	UID         string             `json:"uid"`
 	Parallelism int                `json:"parallelism"`
-	States      []state.Descriptor `json:"states,omitempty"` // keyed states, sorted by name
+	States      []state.Descriptor `json:"states,omitempty"` // keyed and broadcast states, sorted by name
 	Subtasks    []SubtaskState     `json:"subtasks"`         // index = subtask
 	// Enumerator is the state of a source's enumerator, as it was when the barrier was sent to the readers.
 	Enumerator []byte `json:"enumerator,omitempty"`
@@ -35,6 +39,8 @@ type OperatorState struct {
 type SubtaskState struct {
 	Groups state.GroupRange `json:"groups"`
 	Files  []state.File     `json:"files,omitempty"` // keyed state
+	// Broadcast is state that was the same in every subtask; only subtask 0 has it, and any restore gives it to each.
+	Broadcast []state.File `json:"broadcast,omitempty"`
 	// Splits are the splits that a source reader held, with their positions; Finished those it has read to the end and whose
 	// enumerator may not know it yet.
 	Splits   []SplitState `json:"splits,omitempty"`
@@ -44,6 +50,9 @@ type SubtaskState struct {
 	// WatermarkMS is the operator's watermark at the barrier, Unix ms; math.MinInt64 for none yet.
 	WatermarkMS int64 `json:"watermark_ms"`
 }
+
+// objects are all files of the subtask.
+func (s *SubtaskState) objects() []state.File { return slices.Concat(s.Files, s.Broadcast) }
 
 // SplitState is one split of a source with the position to go on from, encoded by the source.
 type SplitState struct {

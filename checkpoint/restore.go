@@ -39,9 +39,11 @@ type SubtaskRestore struct {
 	Groups state.GroupRange
 	// Files that hold groups of this subtask, those of one old subtask in their order. Groups of a handle is narrowed to what the
 	// file speaks for: entries of other groups in it are somebody else's, and stale.
-	Files  []state.File
-	Splits []SplitState
-	Raw    [][]byte
+	Files []state.File
+	// Broadcast are the files of the state that is the same in every subtask: all of them, in each.
+	Broadcast []state.File
+	Splits    []SplitState
+	Raw       [][]byte
 	// WatermarkMS is the least watermark of the old subtasks, Unix ms; NoWatermark when one of them had none.
 	WatermarkMS int64
 }
@@ -95,7 +97,7 @@ func (e *StateMismatchError) Error() string {
 }
 
 // PlanRestore distributes the content of a checkpoint over the operators of a graph, at any parallelism: each key group, split, blob of
-// raw state and committable goes to exactly one place. It is pure, and equal arguments give equal plans. Every fault is reported
+// raw state and committable goes to exactly one place, and broadcast state to every subtask. It is pure, and equal arguments give equal plans. Every fault is reported
 // at once.
 //
 // drop names state to give up: "uid" for all of an operator, "uid/state" for one keyed state. Only what the graph does not claim can be
@@ -155,7 +157,7 @@ func (r *restore) claimed(o OperatorInfo) (errs []error) {
 
 func (o *OperatorState) empty() bool {
 	for _, s := range o.Subtasks {
-		if len(s.Files)+len(s.Splits)+len(s.Finished)+len(s.Raw) > 0 {
+		if len(s.objects())+len(s.Splits)+len(s.Finished)+len(s.Raw) > 0 {
 			return false
 		}
 	}
@@ -268,6 +270,9 @@ func (r *restore) operator(old *OperatorState, op OperatorInfo) OperatorRestore 
 		splits = append(splits, s.Splits...)
 		out.Finished = append(out.Finished, s.Finished...)
 		raw = append(raw, s.Raw...)
+		for i := range out.Subtasks {
+			out.Subtasks[i].Broadcast = append(out.Subtasks[i].Broadcast, s.Broadcast...)
+		}
 		for _, f := range s.Files {
 			f.Groups = intersect(f.Groups, s.Groups)
 			for i := range out.Subtasks {

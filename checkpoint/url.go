@@ -164,7 +164,7 @@ func Verify(ctx context.Context, st Storage) error {
 		}
 		for _, o := range m.Operators {
 			for _, t := range o.Subtasks {
-				for _, f := range t.Files {
+				for _, f := range t.objects() {
 					if seen[f.Name] {
 						continue
 					}

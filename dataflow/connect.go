@@ -1,6 +1,8 @@
 package dataflow
 
 import (
+	"cmp"
+
 	"github.com/millrace-io/millrace/internal/runtime"
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/serde"
@@ -12,9 +14,8 @@ func (k KeyedStream[A, K]) Transform2[B, U any](uid string, other KeyedStream[B,
 	n := k.s.g.add(uid, "keyed")
 	n.TwoInputs = true
 	k.s.g.needUID(n, "a keyed step")
-	if other.codec == nil {
-		other.codec = k.codec
-	}
+	k.codec = sharedCodec(k, other, n)
+	other.codec = k.codec
 	k.partition(n, 0)
 	if sameGraph(k.s, other.s, n) {
 		other.partition(n, 1)
@@ -50,6 +51,86 @@ func (s Stream[A]) TransformBroadcast[B, U any](uid string, other Stream[B], sta
 	s.forwardTo(n, 0)
 	other.broadcastTo(s, n)
 	return attach2(s.g, n, stage)
+}
+
+// Connect pairs the stream with another that is partitioned by keys of the same type, so that one function sees the records of both.
+func (k KeyedStream[A, K]) Connect[B any](other KeyedStream[B, K]) ConnectedKeyedStreams[A, B, K] {
+	return ConnectedKeyedStreams[A, B, K]{k, other}
+}
+
+// ConnectedKeyedStreams are two streams partitioned by keys of the same type.
+type ConnectedKeyedStreams[A, B any, K comparable] struct {
+	first  KeyedStream[A, K]
+	second KeyedStream[B, K]
+}
+
+// Process adds the general keyed operator with two inputs: build declares state, timers and the functions of both, see operators.CoProcess.
+func (c ConnectedKeyedStreams[A, B, K]) Process[U any](uid string, build func(*operators.CoKeyed[K, A, B, U])) Stream[U] {
+	return c.first.Transform2(uid, c.second, operators.CoProcess(c.first.key, c.second.key, cmp.Or(c.first.codec, c.second.codec), build))
+}
+
+// ConnectBroadcast pairs the stream with one of which every subtask takes every record: rules that change at run time.
+func (k KeyedStream[A, K]) ConnectBroadcast[B any](other Stream[B]) KeyedBroadcastStream[A, B, K] {
+	return KeyedBroadcastStream[A, B, K]{k, other}
+}
+
+// KeyedBroadcastStream is a keyed stream with a broadcast one beside it.
+type KeyedBroadcastStream[A, B any, K comparable] struct {
+	k     KeyedStream[A, K]
+	other Stream[B]
+}
+
+// Process adds a keyed operator with broadcast state: build declares states, timers and the functions of both inputs, see
+// operators.KeyedBroadcastProcess.
+func (c KeyedBroadcastStream[A, B, K]) Process[U any](uid string, build func(*operators.KeyedBroadcast[K, A, B, U])) Stream[U] {
+	return c.k.TransformBroadcast(uid, c.other, operators.KeyedBroadcastProcess(c.k.key, c.k.codec, build))
+}
+
+// Connect pairs the stream with another, so that two functions make one stream of both.
+func (s Stream[A]) Connect[B any](other Stream[B]) ConnectedStreams[A, B] {
+	return ConnectedStreams[A, B]{s, other}
+}
+
+// ConnectedStreams are two streams without key.
+type ConnectedStreams[A, B any] struct {
+	first  Stream[A]
+	second Stream[B]
+}
+
+// Map passes on first of each record of the first stream and second of each of the second. Both functions are pure.
+func (c ConnectedStreams[A, B]) Map[U any](first func(A) U, second func(B) U) Stream[U] {
+	return c.first.Transform2("", c.second, operators.CoMap(first, second))
+}
+
+// FlatMap calls first with each record of the first stream and second with each of the second; they call emit for each result and return its
+// error.
+func (c ConnectedStreams[A, B]) FlatMap[U any](first func(v A, emit func(U) error) error, second func(v B, emit func(U) error) error) Stream[U] {
+	return c.first.Transform2("", c.second, operators.CoFlatMap(first, second))
+}
+
+// ConnectBroadcast pairs the stream with one of which every subtask takes every record.
+func (s Stream[A]) ConnectBroadcast[B any](other Stream[B]) BroadcastStream[A, B] {
+	return BroadcastStream[A, B]{s, other}
+}
+
+// BroadcastStream is a stream with a broadcast one beside it.
+type BroadcastStream[A, B any] struct {
+	s     Stream[A]
+	other Stream[B]
+}
+
+// Process adds an operator with broadcast state: build declares it and the functions of both inputs, see operators.BroadcastProcess.
+func (c BroadcastStream[A, B]) Process[U any](uid string, build func(*operators.PlainBroadcast[A, B, U])) Stream[U] {
+	return c.s.TransformBroadcast(uid, c.other, operators.BroadcastProcess(build))
+}
+
+// sharedCodec is the codec of the keys of both streams: what either gives. Two that write differently are refused, because equal keys would
+// not meet.
+func sharedCodec[A, B any, K comparable](a KeyedStream[A, K], b KeyedStream[B, K], n *runtime.Node) serde.Serde[K] {
+	if a.codec != nil && b.codec != nil && a.codec.Schema() != b.codec.Schema() {
+		a.s.g.fault("step %q: the keys of its inputs have codecs of different schemas, %s and %s; give both the same one by WithKeyCodec", n.Label(), a.codec.Schema(), b.codec.Schema())
+	}
+	return cmp.Or(a.codec, b.codec)
 }
 
 // attach2 gives the node its stage and returns its main output.

@@ -147,11 +147,14 @@ func checkNode(n *runtime.Node, o Options) (checkpoint.OperatorInfo, operators.H
 		errs = append(errs, t.Err())
 		h := t.Hooks()
 		hooks = *h
-		if n.UID == "" && (h.State != nil || h.SaveRaw != nil) {
+		if n.UID == "" && (h.State != nil || h.Broadcast != nil || h.SaveRaw != nil) {
 			errs = append(errs, fmt.Errorf("dataflow: step %q keeps state and has no uid; give it one that is unique in the graph and never changes", n.Label()))
 		}
 		if h.State != nil {
 			info.States = h.State.Descriptors()
+		}
+		if h.Broadcast != nil {
+			info.States = append(info.States, h.Broadcast.Descriptors()...)
 		}
 		for name := range t.SideTypes() {
 			declared[name] = true

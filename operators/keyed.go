@@ -34,15 +34,20 @@ func newKeyedTask[K comparable, Out any](t *Task, codec serde.Serde[K], emit fun
 	clock := &stateClock{t: t, ms: NoWatermark}
 	s := state.NewKeyed(codec, state.Config{MaxParallelism: t.cfg.MaxParallelism, Now: t.cfg.Now, EventTime: clock.read})
 	timers := s.Timers("timers")
-	return keyedTask[K, Out]{t: t, s: s, clock: clock, timers: timers, ctx: &Ctx[K, Out]{t: t, emit: emit, timers: timers}}
+	return keyedTask[K, Out]{t: t, s: s, clock: clock, timers: timers, ctx: &Ctx[K, Out]{emitter: &emitter[Out]{t: t, emit: emit}, timers: timers}}
 }
 
 // Ctx is what a keyed function sees of the current record or timer. It is valid during the call only.
 type Ctx[K comparable, Out any] struct {
-	t      *Task
+	*emitter[Out]
 	key    K
-	emit   func(Out) error
 	timers *state.Timers[K]
+}
+
+// emitter is what every function with a context sees of the current record. All contexts of one operator share one.
+type emitter[Out any] struct {
+	t    *Task
+	emit func(Out) error
 	// failed is the first error of Emit or a side output: such an error fails the task even where the function's own errors
 	// become dead letters.
 	failed error
@@ -118,10 +123,10 @@ func (b *keyedTask[K, Out]) Task() *Task { return b.t }
 func (c *Ctx[K, Out]) Key() K { return c.key }
 
 // Emit passes v on with the timestamp of the current record or timer.
-func (c *Ctx[K, Out]) Emit(v Out) error { return c.note(c.emit(v)) }
+func (c *emitter[Out]) Emit(v Out) error { return c.note(c.emit(v)) }
 
 // Timestamp is the event time of the current record or timer; the zero time if the record has none.
-func (c *Ctx[K, Out]) Timestamp() time.Time {
+func (c *emitter[Out]) Timestamp() time.Time {
 	ms := c.t.Context().TimestampMS
 	if ms == connectors.NoTimestamp {
 		return time.Time{}
@@ -130,13 +135,13 @@ func (c *Ctx[K, Out]) Timestamp() time.Time {
 }
 
 // TimestampMS is Timestamp in Unix ms, or connectors.NoTimestamp.
-func (c *Ctx[K, Out]) TimestampMS() int64 { return c.t.Context().TimestampMS }
+func (c *emitter[Out]) TimestampMS() int64 { return c.t.Context().TimestampMS }
 
 // WatermarkMS is the current watermark, Unix ms, or NoWatermark.
-func (c *Ctx[K, Out]) WatermarkMS() int64 { return c.t.Watermark() }
+func (c *emitter[Out]) WatermarkMS() int64 { return c.t.Watermark() }
 
 // Now is the wall clock (processing time).
-func (c *Ctx[K, Out]) Now() time.Time { return c.t.Now() }
+func (c *emitter[Out]) Now() time.Time { return c.t.Now() }
 
 // TimerAt registers an event-time timer for the current key, at at in whole milliseconds. The same time twice is one timer; one
 // that the watermark has passed fires with the next watermark.
@@ -155,7 +160,7 @@ func (c *Ctx[K, Out]) DeleteProcessingTimer(at time.Time) {
 	c.timers.Delete(state.ProcessingTime, at.UnixMilli())
 }
 
-func (c *Ctx[K, Out]) note(err error) error {
+func (c *emitter[Out]) note(err error) error {
 	if err != nil && c.failed == nil {
 		c.failed = err
 	}
@@ -223,7 +228,7 @@ func (b *keyedTask[K, Out]) hookTimers() {
 }
 
 // outcome is what becomes of a record for which the function returned err.
-func (c *Ctx[K, Out]) outcome[In any](v In, err error) error {
+func (c *emitter[Out]) outcome[In any](v In, err error) error {
 	if c.failed != nil {
 		return errors.Join(c.failed, distinct(err, c.failed))
 	}

@@ -95,17 +95,19 @@ type TaskConfig struct {
 // Hooks are the functions that an operator has declared; the host calls them, those of one kind in the order of declaration.
 // What is not declared is nil.
 type Hooks struct {
-	Open          []func(ctx context.Context) error
-	Watermark     []func(ms int64) error
-	Idle          []func(idle bool) error
-	Split         []func(split int, event SplitEvent) error
-	Barrier       []func(ctx context.Context, id int64) error
-	Committables  func(ctx context.Context, id int64) ([][]byte, error)
-	Completed     []func(id int64)
-	Dry           []func() error
-	End           []func() error
-	Close         []func() error
-	State         state.Operator
+	Open         []func(ctx context.Context) error
+	Watermark    []func(ms int64) error
+	Idle         []func(idle bool) error
+	Split        []func(split int, event SplitEvent) error
+	Barrier      []func(ctx context.Context, id int64) error
+	Committables func(ctx context.Context, id int64) ([][]byte, error)
+	Completed    []func(id int64)
+	Dry          []func() error
+	End          []func() error
+	Close        []func() error
+	State        state.Operator
+	// Broadcast is state that is the same in every subtask; the host keeps it in memory.
+	Broadcast     state.Operator
 	Prefetch      func(hashes []uint64)
 	SaveRaw       func() ([][]byte, error)
 	RestoreRaw    func(blobs [][]byte) error
@@ -197,6 +199,16 @@ func (t *Task) UseState(s state.Operator) {
 		t.Fault(errors.New("declares keyed state twice"))
 	}
 	t.hooks.State = s
+}
+
+// UseBroadcast declares state that is the same in every subtask, because each takes the same records in a broadcast input. It lives in memory, in
+// the one key group 0. A checkpoint holds that of subtask 0, and every subtask gets it back at a restore, at any parallelism. The names of its
+// states must differ from those of UseState. An operator has at most one.
+func (t *Task) UseBroadcast(s state.Operator) {
+	if t.hooks.Broadcast != nil {
+		t.Fault(errors.New("declares broadcast state twice"))
+	}
+	t.hooks.Broadcast = s
 }
 
 // UseRaw declares state without key: save gives the blobs of this subtask at a barrier, restore takes a part of the blobs of all

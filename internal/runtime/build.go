@@ -10,6 +10,7 @@ import (
 	"github.com/millrace-io/millrace/internal/exchange"
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/state"
+	"github.com/millrace-io/millrace/state/memstate"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 )
@@ -167,6 +168,12 @@ func (a *attempt) openState(ctx context.Context, t *task) error {
 				return failIn(o, err)
 			}
 		}
+		if h.Broadcast != nil {
+			open := state.OpenOptions{UID: o.node.UID, Subtask: t.subtask, Attempt: a.name, Groups: state.GroupRange{Start: 0, End: 1}}
+			if err := h.Broadcast.Open(memstate.New(), open); err != nil {
+				return failIn(o, err)
+			}
+		}
 		from := a.restore(o.node.UID)
 		if !from.Known {
 			continue
@@ -179,6 +186,11 @@ func (a *attempt) openState(ctx context.Context, t *task) error {
 		}
 		if h.State != nil && len(sub.Files) > 0 {
 			if err := h.State.Restore(ctx, a.restoreFiles, sub.Files, from.DropStates); err != nil {
+				return failIn(o, err)
+			}
+		}
+		if h.Broadcast != nil && len(sub.Broadcast) > 0 {
+			if err := h.Broadcast.Restore(ctx, a.restoreFiles, sub.Broadcast, from.DropStates); err != nil {
 				return failIn(o, err)
 			}
 		}

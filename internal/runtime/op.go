@@ -152,8 +152,10 @@ func (o *op) close(do func(f func() error)) {
 			do(func() error { return o.fail(f()) })
 		}
 	}
-	if s := o.hooks().State; s != nil {
-		do(func() error { return o.fail(s.Close()) })
+	for _, s := range []state.Operator{o.hooks().State, o.hooks().Broadcast} {
+		if s != nil {
+			do(func() error { return o.fail(s.Close()) })
+		}
 	}
 }
 
@@ -171,17 +173,20 @@ func (o *op) failAside(err error) error {
 
 // image is what one operator contributes to a checkpoint, taken at the barrier; its keyed state is still to be written.
 type image struct {
-	o        *op
-	state    checkpoint.SubtaskState
-	keyed    state.Snapshot
-	prepared [][]byte
+	o         *op
+	state     checkpoint.SubtaskState
+	keyed     state.Snapshot
+	broadcast state.Snapshot
+	prepared  [][]byte
 }
 
-// release frees the image of the keyed state, once.
+// release frees the images of the states, once.
 func (img *image) release() {
-	if img.keyed != nil {
-		img.keyed.Release()
-		img.keyed = nil
+	for _, s := range []*state.Snapshot{&img.keyed, &img.broadcast} {
+		if *s != nil {
+			(*s).Release()
+			*s = nil
+		}
 	}
 }
 
@@ -214,6 +219,13 @@ func (o *op) barrier(ctx context.Context, id int64, store bool) (image, error) {
 			return img, o.fail(fmt.Errorf("snapshot for checkpoint %d: %w", id, err))
 		}
 		img.keyed = snap
+	}
+	if h.Broadcast != nil && store && o.task.Subtask() == 0 { // it is the same in the other subtasks
+		snap, err := h.Broadcast.Snapshot()
+		if err != nil {
+			return img, o.fail(fmt.Errorf("snapshot of the broadcast state for checkpoint %d: %w", id, err))
+		}
+		img.broadcast = snap
 	}
 	img.state.WatermarkMS = o.task.Watermark()
 	return img, nil

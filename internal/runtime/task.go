@@ -456,20 +456,29 @@ func (t *task) passBarrier(id int64, stop bool) error {
 	return crash.At(crash.OperatorSnapshot)
 }
 
+// write writes one image of a state of o, if there is one and nothing has failed yet.
+func (t *task) write(ack *ackEvent, o *op, snap state.Snapshot) []state.File {
+	if snap == nil || ack.err != nil {
+		return nil
+	}
+	files, err := snap.Write(t.ctx, t.files(ack.id))
+	ack.err = o.failAside(err)
+	for _, f := range files {
+		ack.bytes += f.Size
+	}
+	return files
+}
+
 // upload writes the images and acknowledges. It runs beside the task.
 func (t *task) upload(id int64, images []image) {
 	ack := ackEvent{id: id, task: t.id()}
 	for i := range images {
 		img := &images[i]
-		if img.keyed != nil && ack.err == nil {
+		if img.keyed != nil {
 			img.state.Groups = state.RangeOf(t.subtask, t.chain.parallelism, img.o.task.Config().MaxParallelism)
-			files, err := img.keyed.Write(t.ctx, t.files(id))
-			ack.err = img.o.failAside(err)
-			img.state.Files = files
-			for _, f := range files {
-				ack.bytes += f.Size
-			}
 		}
+		img.state.Files = t.write(&ack, img.o, img.keyed)
+		img.state.Broadcast = t.write(&ack, img.o, img.broadcast)
 		img.release()
 		if uid := img.o.node.UID; uid != "" {
 			ack.snapshots = append(ack.snapshots, checkpoint.SubtaskSnapshot{UID: uid, Subtask: t.subtask, State: img.state, Committables: img.prepared})

@@ -381,8 +381,10 @@ func (h *Harness[In, Out]) Close() {
 	for _, f := range h.task.Hooks().Close {
 		h.must("close", f())
 	}
-	if s := h.task.Hooks().State; s != nil {
-		h.must("close the state", s.Close())
+	for _, s := range []state.Operator{h.task.Hooks().State, h.task.Hooks().Broadcast} {
+		if s != nil {
+			h.must("close the state", s.Close())
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/state"
+	"github.com/millrace-io/millrace/state/memstate"
 	"github.com/millrace-io/millrace/state/statetest"
 )
 
@@ -20,6 +21,7 @@ type Snapshot struct {
 	generation     int
 	maxParallelism int
 	keyed          []state.File
+	broadcast      []state.File
 	raw            [][]byte
 	// WatermarkMS is the operator's watermark at the barrier, Unix ms, or operators.NoWatermark.
 	WatermarkMS int64
@@ -61,6 +63,13 @@ func (h *Harness[In, Out]) Snapshot() *Snapshot {
 		s.keyed, err = image.Write(ctx, h.files)
 		h.must("write the snapshot", err)
 	}
+	if hooks.Broadcast != nil && h.o.Subtask == 0 {
+		image, err := hooks.Broadcast.Snapshot()
+		h.must("snapshot of the broadcast state", err)
+		defer image.Release()
+		s.broadcast, err = image.Write(ctx, h.files)
+		h.must("write the snapshot of the broadcast state", err)
+	}
 	s.WatermarkMS = h.task.Watermark()
 	return s
 }
@@ -77,10 +86,15 @@ func (h *Harness[In, Out]) restore() error {
 			return err
 		}
 	}
+	if hooks.Broadcast != nil {
+		if err := hooks.Broadcast.Open(memstate.New(), state.OpenOptions{UID: h.o.UID, Subtask: h.o.Subtask, Attempt: h.o.Attempt, Groups: state.GroupRange{End: 1}}); err != nil {
+			return err
+		}
+	}
 	if len(h.o.From) == 0 {
 		return nil
 	}
-	var keyed []state.File
+	var keyed, broadcast []state.File
 	var raw [][]byte
 	watermark, blobs := operators.EndOfTime, 0
 	for i, s := range h.o.From {
@@ -95,6 +109,10 @@ func (h *Harness[In, Out]) restore() error {
 				keyed = append(keyed, f)
 			}
 		}
+		for _, f := range s.broadcast {
+			f.Name = strconv.Itoa(i) + "/" + f.Name
+			broadcast = append(broadcast, f)
+		}
 		for _, b := range s.raw {
 			if blobs%h.o.Parallelism == h.o.Subtask {
 				raw = append(raw, b)
@@ -107,6 +125,11 @@ func (h *Harness[In, Out]) restore() error {
 	}
 	if hooks.State != nil && len(keyed) > 0 {
 		if err := hooks.State.Restore(ctx, h.files, keyed, h.o.Drop); err != nil {
+			return err
+		}
+	}
+	if hooks.Broadcast != nil && len(broadcast) > 0 {
+		if err := hooks.Broadcast.Restore(ctx, h.files, broadcast, h.o.Drop); err != nil {
 			return err
 		}
 	}
