@@ -31,6 +31,7 @@ type asyncStep[In, Out any] struct {
 	after func(e *asyncElement[In, Out]) *asyncElement[In, Out]
 
 	wake   func()
+	full   *Wait // while the task waits in the step
 	ctx    context.Context
 	cancel context.CancelFunc
 	timer  *time.Timer
@@ -79,6 +80,12 @@ func newAsync[In, Out any](t *Task, emit func(Out) error, o AsyncOptions[In, Out
 	if a.capacity == 0 {
 		a.capacity = asyncCapacity
 	}
+	a.full = t.Waits(fmt.Sprintf("one of its %d calls to come back", a.capacity))
+	t.OnWhy(func(f *Facts) {
+		if a.running > 0 {
+			f.Holds = fmt.Sprintf("%d calls to come back", a.running)
+		}
+	})
 	a.q.unordered, a.q.out = o.Unordered, a.out
 	a.workers.init(&a.mu)
 	t.UserFuncs(o.OnTimeout, o.Retry.OnError, o.Retry.OnResult, o.Retry.Rand)

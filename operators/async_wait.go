@@ -12,7 +12,12 @@ const asyncFlushEvery = 10 * time.Millisecond
 // wait blocks the task in the step until the condition holds, and meanwhile acts on results, timeouts and retries. The current record is afterwards as it
 // was.
 func (a *asyncStep[In, Out]) wait(until func() bool) error {
-	unsent := true
+	unsent, waited := true, false
+	defer func() {
+		if waited {
+			a.full.End()
+		}
+	}()
 	for {
 		if err := a.fire(a.t.Now().UnixMilli()); err != nil {
 			return err
@@ -29,6 +34,10 @@ func (a *asyncStep[In, Out]) wait(until func() bool) error {
 				}
 				unsent, a.sent, most = false, time.Now(), math.MaxInt64
 			}
+		}
+		if !waited {
+			waited = true
+			a.full.Begin()
 		}
 		result, err := a.block(most)
 		if err != nil {

@@ -225,6 +225,11 @@ func (b *keyedTask[K, Out]) hookTimers() {
 	b.t.UseTimers(
 		func() (int64, bool) { return b.timers.Next(state.ProcessingTime) },
 		func(nowMS int64) error { return b.fire(state.ProcessingTime, nowMS, b.onProc) })
+	b.t.OnWhy(func(f *Facts) {
+		if ms, ok := b.timers.Next(state.EventTime); ok {
+			f.EventTimerMS = &ms
+		}
+	})
 }
 
 // outcome is what becomes of a record for which the function returned err.

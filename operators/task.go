@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/millrace-io/millrace/connectors"
@@ -60,6 +61,8 @@ type Task struct {
 	errs  []error
 	// watermark of this operator: what it has been told, or, with OwnWatermarks, what it has emitted.
 	watermark int64
+	late      atomic.Int64
+	waits     []*Wait
 }
 
 // TaskConfig is what the host of an operator gives to it. It matters to hosts only: the runtime and test harnesses.
@@ -95,6 +98,8 @@ type TaskConfig struct {
 // Hooks are the functions that an operator has declared; the host calls them, those of one kind in the order of declaration.
 // What is not declared is nil.
 type Hooks struct {
+	// Why are called when somebody asks for the facts of the operator.
+	Why           []func(*Facts)
 	Open         []func(ctx context.Context) error
 	Watermark    []func(ms int64) error
 	Idle         []func(idle bool) error

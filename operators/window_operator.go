@@ -77,7 +77,7 @@ func (op *windowOperator[K, T, V, Out]) declare(b *Keyed[K, T, Out], contents fu
 	}
 	t.UserFuncs(s.Gap, s.Assign, s.Evictor.Before, s.Evictor.After)
 	t.UserFuncs(s.Trigger.funcs...)
-	op.late = SideOutput(t, LateRecords[T]())
+	op.late = counted(t, SideOutput(t, LateRecords[T]()))
 	var err error
 	if op.contents, err = contents(b); err != nil {
 		return err

@@ -55,7 +55,7 @@ func paneStage[K comparable, T, Acc, R, Out any](key func(T) K, codec serde.Serd
 		p := &panes[K, T, Acc, R, Out]{agg: agg, result: result, pane: w.pane(), reach: w.reach(),
 			size: w.Size.Milliseconds(), slide: w.Slide.Milliseconds(), offset: w.Offset.Milliseconds()}
 		t.UserFuncs(agg.Create, agg.Add, agg.Merge, agg.Result, result)
-		p.late = SideOutput(t, LateRecords[T]())
+		p.late = counted(t, SideOutput(t, LateRecords[T]()))
 		if s.eventTime() {
 			t.NeedsWatermarks("windows of event time")
 		} else {

@@ -57,6 +57,10 @@ type Delivery interface {
 	Channel() int
 	// Len is the number of records.
 	Len() int
+	// Key is the hash of the key of record i, in [0, Len()); keyed is false where the edge does not partition by key.
+	Key(i int) (hash uint64, keyed bool)
+	// KeyText is the key of record i as text, empty where the edge does not partition by key. It is not cheap.
+	KeyText(i int) string
 	// Deliver passes each record to the receiver's function, with its time and hash in the receiver's context.
 	Deliver() error
 	// Control is the element after the records.
@@ -85,6 +89,15 @@ type batch[T any] struct {
 func (b *batch[T]) Channel() int     { return b.edge.channel }
 func (b *batch[T]) Len() int         { return len(b.values) }
 func (b *batch[T]) Control() Control { return b.ctl }
+
+func (b *batch[T]) Key(i int) (hash uint64, keyed bool) { return b.hash[i], b.edge.keyText != nil }
+
+func (b *batch[T]) KeyText(i int) string {
+	if b.edge.keyText == nil {
+		return ""
+	}
+	return b.edge.keyText(b.values[i])
+}
 
 func (b *batch[T]) Deliver() error {
 	b.edge.context.At = b.at
@@ -136,6 +149,7 @@ type Edge[T any] struct {
 	context  *operators.Context
 	push     func(T) error
 	prefetch func(hashes []uint64)
+	keyText  func(T) string
 }
 
 // NewEdge makes the edge that is input channel of the receiver with the given queue.
@@ -154,17 +168,21 @@ func (e *Edge[T]) Attach(c *operators.Context, push func(T) error) { e.context, 
 // Prefetch has f called with the hashes of the next records before they are delivered, a part of a batch at a time.
 func (e *Edge[T]) Prefetch(f func(hashes []uint64)) { e.prefetch = f }
 
+// Keyed says that the edge partitions by key, and how the key of a record reads.
+func (e *Edge[T]) Keyed(text func(T) string) { e.keyText = text }
+
 // waited is the time that a writer has waited for credit, with the wait that goes on now: a task that is stuck shows.
 type waited struct {
 	mu    sync.Mutex
 	total time.Duration // of the waits that have ended
 	since time.Time     // begin of the wait that goes on; zero: none
+	on    int           // the receiver that has all batches, of the wait that goes on
 }
 
-func (w *waited) begin() {
+func (w *waited) begin(receiver int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.since = time.Now()
+	w.since, w.on = time.Now(), receiver
 }
 
 func (w *waited) end() {
@@ -184,8 +202,15 @@ func (w *waited) nanos() int64 {
 	return int64(total)
 }
 
-// take returns a free batch; it waits for one until ctx ends, and counts the time waited in blocked.
-func (e *Edge[T]) take(ctx context.Context, blocked *waited) (*batch[T], error) {
+// now is the wait that goes on: for which receiver and since when.
+func (w *waited) now() (receiver int, since time.Time, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.on, w.since, !w.since.IsZero()
+}
+
+// take returns a free batch; it waits for one until ctx ends, and counts the time waited in blocked. receiver is where e leads.
+func (e *Edge[T]) take(ctx context.Context, blocked *waited, receiver int) (*batch[T], error) {
 	select {
 	case b := <-e.free:
 		return b, nil
@@ -195,7 +220,7 @@ func (e *Edge[T]) take(ctx context.Context, blocked *waited) (*batch[T], error) 
 		e.made++
 		return &batch[T]{values: make([]T, 0, e.size), ts: make([]int64, 0, e.size), hash: make([]uint64, 0, e.size), edge: e}, nil
 	}
-	blocked.begin()
+	blocked.begin(receiver)
 	defer blocked.end()
 	select {
 	case b := <-e.free:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"sync/atomic"
+	"time"
 
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/state"
@@ -17,6 +18,8 @@ type Output interface {
 	Control(c Control) error
 	// BlockedNanos is the time this output has waited for credit, in ns; any goroutine may ask.
 	BlockedNanos() int64
+	// Waiting is the wait for credit that goes on: on which receiver and since when; any goroutine may ask.
+	Waiting() (receiver int, since time.Time, ok bool)
 	// Records is the number of records sent in complete batches; any goroutine may ask.
 	Records() int64
 }
@@ -42,7 +45,7 @@ func (w *Writer[T]) add(r int, v T, hash uint64) error {
 	b := w.open[r]
 	if b == nil {
 		var err error
-		if b, err = w.edges[r].take(w.ctx, &w.blocked); err != nil {
+		if b, err = w.edges[r].take(w.ctx, &w.blocked, r); err != nil {
 			return err
 		}
 		b.at = w.context.At
@@ -128,7 +131,7 @@ func (w *Writer[T]) Control(c Control) error {
 		b := w.open[r]
 		if b == nil {
 			var err error
-			if b, err = w.edges[r].take(w.ctx, &w.blocked); err != nil {
+			if b, err = w.edges[r].take(w.ctx, &w.blocked, r); err != nil {
 				return err
 			}
 			b.at = w.context.At
@@ -142,6 +145,9 @@ func (w *Writer[T]) Control(c Control) error {
 
 // BlockedNanos implements Output.
 func (w *Writer[T]) BlockedNanos() int64 { return w.blocked.nanos() }
+
+// Waiting implements Output.
+func (w *Writer[T]) Waiting() (receiver int, since time.Time, ok bool) { return w.blocked.now() }
 
 // Records implements Output.
 func (w *Writer[T]) Records() int64 { return w.records.Load() }

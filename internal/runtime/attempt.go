@@ -12,6 +12,7 @@ import (
 	"github.com/millrace-io/millrace/internal/crash"
 	"github.com/millrace-io/millrace/internal/exchange"
 	"github.com/millrace-io/millrace/state"
+	"github.com/millrace-io/millrace/why"
 	"go.uber.org/zap"
 )
 
@@ -44,6 +45,7 @@ type attempt struct {
 	events      chan any
 	running     sync.WaitGroup // tasks, discoveries, the coordinator's I/O
 	flights     flights
+	progress    progress
 	// waiting are the savepoint requests not yet answered.
 	waiting map[*savepointRequest]bool
 }
@@ -91,6 +93,7 @@ func (a *attempt) run() (err error) {
 		return err
 	}
 	a.job.setTasks(a.tasks)
+	a.job.notePhase(why.Running)
 	started = true
 	for _, t := range a.tasks {
 		a.running.Go(func() { a.runTask(t) })
@@ -120,6 +123,7 @@ func (a *attempt) runTask(t *task) {
 			a.cfg.Logger.Warn("closing a task failed", zap.String("task", t.id().String()), zap.Error(err))
 		}
 	}()
+	t.label(a.name)
 	err = t.run(func() error { return a.openState(a.ctx, t) })
 }
 
@@ -257,6 +261,8 @@ func (a *attempt) loop() error {
 		case r := <-a.job.requests:
 			a.waiting[r] = true
 			done, err = a.act(a.coord.Step(checkpoint.RequestSavepoint{Now: a.cfg.Now(), Ref: r, Stop: r.stop, Drain: r.drain}))
+		case q := <-a.job.questions:
+			q <- a.facts()
 		case <-due:
 			done, err = a.act(a.coord.Step(checkpoint.Tick{Now: a.cfg.Now()}))
 		case <-a.ctx.Done():
@@ -287,11 +293,13 @@ func (a *attempt) handle(ev any) (done bool, err error) {
 			return a.act(a.coord.Step(checkpoint.Declined{Now: now, Epoch: a.epoch, ID: ev.id, Task: ev.task, Err: ev.err}))
 		}
 		a.flights.acked(ev.id, ev.bytes)
+		a.progress.acked(ev)
 		return a.act(a.coord.Step(checkpoint.Ack{Now: now, Epoch: a.epoch, ID: ev.id, Task: ev.task, Snapshots: ev.snapshots}))
 	case persistedEvent:
 		a.flights.persisted(ev.id, ev.uri, ev.err)
 		return a.act(a.coord.Step(checkpoint.Persisted{Now: now, Epoch: a.epoch, ID: ev.id, Err: ev.err}))
 	case committedEvent:
+		a.progress.end()
 		return a.act(a.coord.Step(checkpoint.Committed{Now: now, Epoch: a.epoch, ID: ev.id, Err: ev.err}))
 	}
 	return false, fmt.Errorf("runtime: unknown event %T", ev)
@@ -304,11 +312,14 @@ func (a *attempt) act(actions []checkpoint.Action) (done bool, err error) {
 		case checkpoint.Trigger:
 			err = a.trigger(x)
 		case checkpoint.Persist:
+			a.progress.to(why.Persisting, nil)
 			a.spawn(func() error { a.persist(x); return nil })
 		case checkpoint.NotifyCompleted:
+			a.progress.end()
 			a.completed(x.ID)
 			err = crash.At(crash.CoordinatorNotified)
 		case checkpoint.Commit:
+			a.progress.to(why.Committing, x.Sinks)
 			a.spawn(func() error { a.report(committedEvent{x.ID, a.commit(x)}); return nil })
 		case checkpoint.Prune:
 			a.spawn(func() error { return a.prune(x.Retain) })
@@ -334,6 +345,7 @@ func (a *attempt) trigger(x checkpoint.Trigger) error {
 		return err
 	}
 	a.flights.begin(x.ID, a.cfg.Now())
+	a.progress.begin(x.ID, a.tasks)
 	for uid, e := range a.enumerators {
 		saved, err := e.e.Snapshot()
 		if err != nil {
@@ -369,6 +381,7 @@ func (a *attempt) persist(x checkpoint.Persist) {
 func (a *attempt) completed(id int64) {
 	if d, bytes, ok := a.flights.done(id, a.cfg.Now()); ok {
 		a.job.metrics.checkpoint(id, d, bytes)
+		a.job.noteCheckpoint()
 		a.cfg.Logger.Debug("checkpoint completed", zap.Int64("id", id), zap.Duration("took", d), zap.Int64("bytes", bytes))
 	}
 	for _, t := range a.tasks {

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/millrace-io/millrace/checkpoint"
@@ -63,6 +64,10 @@ func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
 		queue: a.queues[c][subtask], inputs: newInputs(c.nodes[0], subtask), ended: make([]bool, a.channels[c][subtask]),
 	}
 	t.mark.Store(operators.NoWatermark)
+	t.vitals.open(a.channels[c][subtask])
+	if slices.ContainsFunc(c.nodes[0].Inputs, func(e *Edge) bool { return e.Kind == Hash }) {
+		t.vitals.keys = &sketch{maxParallelism: a.cfg.MaxParallelism}
+	}
 	t.align.blocked = make([]bool, a.channels[c][subtask])
 	if a.journal != nil {
 		t.files = a.journal.Files
@@ -93,7 +98,9 @@ func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
 
 // buildOp makes one operator of a task; those after it in the chain are in built.
 func (a *attempt) buildOp(t *task, n *Node, built map[*Node]*op) (*op, error) {
-	o := &op{node: n}
+	o := &op{node: n, shown: operators.NoWatermark}
+	o.mark.Store(operators.NoWatermark)
+	o.markSince.Store(t.vitals.clock)
 	main, side := a.connect(t, o, n, built)
 	cfg := operators.TaskConfig{
 		UID: n.UID, Name: n.Label(), Subtask: t.subtask, Parallelism: t.chain.parallelism, MaxParallelism: a.cfg.MaxParallelism,
@@ -138,7 +145,7 @@ func (a *attempt) connect(t *task, o *op, n *Node, built map[*Node]*op) (main an
 			ctx: a.ctx, context: t.opctx, edges: a.edges[e][t.subtask], maxParallelism: a.cfg.MaxParallelism,
 			subtask: t.subtask, step: n.Label(),
 		})
-		o.outputs = append(o.outputs, out)
+		o.outputs, o.edges = append(o.outputs, out), append(o.edges, e)
 		outs[e.Port] = append(outs[e.Port], send)
 	}
 	main, side = n.NoOutput, map[string]any{}

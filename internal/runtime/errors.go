@@ -86,6 +86,20 @@ func guarded(f func() error) (err error) {
 
 // culprit is the operator whose function is innermost on the panicking stack, nil if none is.
 func (t *task) culprit() *op {
+	pcs := make([]uintptr, 128)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
+	var names []string
+	for {
+		f, more := frames.Next()
+		names = append(names, f.Function)
+		if !more {
+			return t.ownerOf(names)
+		}
+	}
+}
+
+// ownerOf is the operator of which a function stands first among the named ones, the innermost first; nil if none does.
+func (t *task) ownerOf(frames []string) *op {
 	owner := map[string]*op{}
 	for _, o := range t.ops {
 		for _, f := range o.hooks().UserFuncs {
@@ -99,19 +113,14 @@ func (t *task) culprit() *op {
 			}
 		}
 	}
-	pcs := make([]uintptr, 128)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
-	for {
-		f, more := frames.Next()
-		for name := f.Function; name != ""; name = parentFunc(name) {
+	for _, f := range frames {
+		for name := f; name != ""; name = parentFunc(name) {
 			if o := owner[name]; o != nil {
 				return o
 			}
 		}
-		if !more {
-			return nil
-		}
 	}
+	return nil
 }
 
 // parentFunc is the name of the function in which the named closure stands, "" for none.

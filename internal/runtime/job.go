@@ -11,6 +11,7 @@ import (
 	"github.com/millrace-io/millrace/checkpoint"
 	"github.com/millrace-io/millrace/internal/crash"
 	"github.com/millrace-io/millrace/state"
+	"github.com/millrace-io/millrace/why"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 )
@@ -63,9 +64,12 @@ type Job struct {
 	done      chan struct{}
 	err       error
 
+	questions chan chan<- attemptFacts
+
 	mu       sync.Mutex
 	running  []*task
 	restarts int
+	status   status
 }
 
 type savepointRequest struct {
@@ -80,7 +84,8 @@ type savepointResult struct {
 
 // Start checks the plan against the checkpoint it would start from and runs it until ctx ends or the job does.
 func Start(ctx context.Context, p *Plan, operators []checkpoint.OperatorInfo, c Config) (*Job, error) {
-	j := &Job{cfg: c, plan: p, operators: operators, requests: make(chan *savepointRequest), done: make(chan struct{})}
+	j := &Job{cfg: c, plan: p, operators: operators, requests: make(chan *savepointRequest),
+		questions: make(chan chan<- attemptFacts), done: make(chan struct{})}
 	j.metrics = newJobMetrics(j)
 	run, cancel := context.WithCancelCause(ctx)
 	j.cancel = cancel
@@ -97,6 +102,7 @@ func Start(ctx context.Context, p *Plan, operators []checkpoint.OperatorInfo, c 
 		defer close(j.done)
 		defer c.Metrics.Unregister(j.metrics)
 		j.err = j.supervise(run, first)
+		j.noteEnd(j.err)
 		j.setTasks(nil) // a handle that is kept does not keep their state
 		cancel(errFinished)
 	}()
@@ -161,6 +167,7 @@ func (j *Job) supervise(ctx context.Context, a *attempt) error {
 	failures := 0
 	for {
 		began := j.cfg.Now()
+		j.notePhase(why.Starting)
 		err := a.run()
 		if err == nil {
 			return nil
@@ -182,10 +189,12 @@ func (j *Job) supervise(ctx context.Context, a *attempt) error {
 			delay := j.cfg.Restart.delay(failures)
 			j.cfg.Logger.Error("job failed, restarting from the last checkpoint", zap.String("job", j.plan.Name), zap.Error(err),
 				zap.Int("failures", failures), zap.Duration("delay", delay))
+			j.noteFailure(err, failures, delay)
 			if err := sleep(ctx, delay); err != nil {
 				return err
 			}
 			j.addRestart()
+			j.notePhase(why.Starting)
 			if a, err = j.prepare(ctx, j.Restarts()+1); err != nil && (permanent(err) || ctx.Err() != nil) {
 				return cmpErr(context.Cause(ctx), err)
 			}

@@ -66,4 +66,6 @@ type (
 	}
 	// knownLetter says that the enumerator knows the split to be finished.
 	knownLetter struct{ split string }
+	// whyLetter asks for what only the task knows of itself.
+	whyLetter struct{ reply chan<- told } // capacity 1
 )

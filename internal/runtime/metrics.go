@@ -27,6 +27,7 @@ var (
 	blocked    = prometheus.NewDesc("millrace_task_backpressure_seconds_total", "Time a task has waited for room downstream.", taskLabels, nil)
 	queued     = prometheus.NewDesc("millrace_task_queued_batches", "Batches that wait in front of a task.", taskLabels, nil)
 	watermarks = prometheus.NewDesc("millrace_task_watermark_ms", "Watermark of a task's last operator, Unix ms; absent before the first.", taskLabels, nil)
+	late       = prometheus.NewDesc("millrace_step_late_records_total", "Records that came too late for a step's windows, pattern or join.", []string{"uid", "subtask"}, nil)
 	restarts   = prometheus.NewDesc("millrace_job_restarts_total", "Restarts of the job in this process.", nil, nil)
 	completed  = prometheus.NewDesc("millrace_checkpoints_completed_total", "Checkpoints completed in this process.", nil, nil)
 	lastID     = prometheus.NewDesc("millrace_checkpoint_last_id", "Id of the last completed checkpoint, 0 before the first.", nil, nil)
@@ -58,7 +59,7 @@ func (m *jobMetrics) Completed() (n uint64, last int64) {
 
 // Describe implements prometheus.Collector.
 func (m *jobMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{recordsIn, recordsOut, blocked, queued, watermarks, restarts, completed, lastID, lastBytes} {
+	for _, d := range []*prometheus.Desc{recordsIn, recordsOut, blocked, queued, watermarks, late, restarts, completed, lastID, lastBytes} {
 		ch <- d
 	}
 	m.duration.Describe(ch)
@@ -77,6 +78,9 @@ func (m *jobMetrics) Collect(ch chan<- prometheus.Metric) {
 		counter(recordsIn, float64(t.records.Load()), name, sub)
 		var out, wait int64
 		for _, o := range t.ops {
+			if n := o.task.Late(); n > 0 || o.hooks().State != nil {
+				counter(late, float64(n), o.node.Label(), sub)
+			}
 			for _, w := range o.outputs {
 				out += w.Records()
 				wait += w.BlockedNanos()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/millrace-io/millrace/checkpoint"
 	"github.com/millrace-io/millrace/internal/exchange"
@@ -18,8 +19,13 @@ type op struct {
 	pushes   []any
 	children []*op
 	outputs  []exchange.Output
+	edges    []*Edge // of outputs
 	opened   bool
 	ended    bool
+
+	// mark shows the operator's watermark to others and markSince since when it is that, Unix ns; shown is what the task has shown last.
+	mark, markSince atomic.Int64
+	shown           int64
 }
 
 func (o *op) hooks() *operators.Hooks { return o.task.Hooks() }

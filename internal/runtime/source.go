@@ -40,6 +40,9 @@ type sourceDriver struct {
 	// now is the split of the last record and its number.
 	now      string
 	nowIndex int
+	// polled is emitted at the begin of the current poll; times are those of the splits, by number.
+	polled int64
+	times  []splitTimes
 }
 
 func newSourceDriver() *sourceDriver {
@@ -53,6 +56,10 @@ func (t *task) runSource() error {
 	s := t.source
 	for first := true; ; first = false {
 		for _, l := range t.box.take() {
+			if w, ok := l.(whyLetter); ok {
+				t.answer(w)
+				continue
+			}
 			if err := s.receive(l); err != nil {
 				return err
 			}
@@ -68,12 +75,15 @@ func (t *task) runSource() error {
 		status := connectors.Idle
 		if !t.stopped && !s.ended {
 			before := s.emitted
+			s.polled = before
 			var err error
 			if status, err = s.reader.poll(pollRecords); err != nil {
 				return err
 			}
 			if s.emitted > before {
 				t.records.Store(s.emitted)
+				t.vitals.record.Store(t.vitals.clock)
+				s.touch(s.nowIndex)
 				if err := crash.At(crash.SourceEmitted); err != nil {
 					return err
 				}
@@ -101,9 +111,11 @@ func (t *task) runSource() error {
 		if t.box.full.Load() || t.woken.Load() && !t.stopped {
 			continue
 		}
+		t.vitals.rest()
 		if _, err := t.wait(nil, s.reader.Wake()); err != nil {
 			return err
 		}
+		t.vitals.work()
 	}
 }
 
@@ -154,6 +166,7 @@ func (s *sourceDriver) add(splits []connectors.Split) error {
 			s.index[sp.ID] = s.number()
 		}
 		s.live++
+		s.begin(s.index[sp.ID])
 		if err := s.tell(s.index[sp.ID], operators.SplitAdded); err != nil {
 			return err
 		}
@@ -205,6 +218,9 @@ func (s *sourceDriver) record(timestampMS int64, at connectors.Coordinates) erro
 		i, ok := s.index[at.Split]
 		if !ok {
 			return errors.New("runtime: the reader emits a record of split \"" + at.Split + "\", which it was not given")
+		}
+		if s.emitted > s.polled {
+			s.touch(s.nowIndex)
 		}
 		s.now, s.nowIndex = at.Split, i
 	}

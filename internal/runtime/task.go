@@ -44,6 +44,7 @@ type task struct {
 	// records counts the records taken by the head, and marks the watermark of the last operator; read by the metrics collector.
 	records atomic.Int64
 	mark    atomic.Int64
+	vitals  vitals
 }
 
 // id names the task for the coordinator.
@@ -67,6 +68,7 @@ func (t *task) run(openState func() error) (err error) {
 			err = t.panicked(v)
 		}
 	}()
+	defer t.vitals.stop()
 	if err := openState(); err != nil {
 		return err
 	}
@@ -84,6 +86,7 @@ func (t *task) run(openState func() error) (err error) {
 	if err := t.repeatWatermarks(); err != nil {
 		return err
 	}
+	t.vitals.work()
 	if t.source != nil {
 		err = t.runSource()
 	} else {
@@ -141,9 +144,11 @@ func (t *task) runOperator() error {
 					return err
 				}
 				var err error
+				t.vitals.rest()
 				if d, err = t.wait(t.queue.C, nil); err != nil {
 					return err
 				}
+				t.vitals.work()
 			}
 		}
 		if d != nil {
@@ -158,8 +163,11 @@ func (t *task) runOperator() error {
 			return context.Cause(t.ctx)
 		}
 		for _, l := range t.box.take() {
-			if c, ok := l.(completedLetter); ok {
-				t.completed(c.id)
+			switch l := l.(type) {
+			case completedLetter:
+				t.completed(l.id)
+			case whyLetter:
+				t.answer(l)
 			}
 		}
 		if err := t.wokenUp(); err != nil {
@@ -227,11 +235,13 @@ func (t *task) take(d exchange.Delivery) error {
 	}
 	if n := d.Len(); n > 0 {
 		t.records.Add(int64(n))
+		t.vitals.took(ch, d, n)
 		if err := d.Deliver(); err != nil {
 			return err
 		}
 	}
 	c := d.Control()
+	t.vitals.control(ch, c)
 	d.Release()
 	switch c.Kind {
 	case exchange.None:
@@ -247,8 +257,17 @@ func (t *task) take(d exchange.Delivery) error {
 	}
 }
 
-// showMark makes the watermark of the last operator visible to the metrics.
-func (t *task) showMark() { t.mark.Store(t.ops[len(t.ops)-1].task.Watermark()) }
+// showMark makes the watermarks of the operators visible to others: that of the last to the metrics.
+func (t *task) showMark() {
+	for _, o := range t.ops {
+		if ms := o.task.Watermark(); ms != o.shown {
+			o.shown = ms
+			o.mark.Store(ms)
+			o.markSince.Store(t.vitals.clock)
+		}
+	}
+	t.mark.Store(t.ops[len(t.ops)-1].task.Watermark())
+}
 
 // pass gives what has come of all inputs to the operators.
 func (t *task) pass(m watermark.Merged) error {
@@ -279,6 +298,7 @@ func (t *task) barrierFrom(ch int, id int64, stop bool) error {
 	a := &t.align
 	if a.id == 0 {
 		a.id = id
+		t.vitals.align(id)
 		if err := crash.At(crash.OperatorFirstBarrier); err != nil {
 			return err
 		}
@@ -289,6 +309,7 @@ func (t *task) barrierFrom(ch int, id int64, stop bool) error {
 	}
 	clear(a.blocked)
 	a.id, a.arrived = 0, 0
+	t.vitals.align(0)
 	return t.checkpoint(id, stop)
 }
 
@@ -320,6 +341,7 @@ func (t *task) end() error {
 		}
 	}
 	t.drained = true
+	t.vitals.drained.Store(true)
 	t.report(endedEvent{t.id()})
 	return nil
 }
@@ -331,6 +353,7 @@ const flushEvery = 10 * time.Millisecond
 // flushOld sends open batches when that was last done long ago.
 func (t *task) flushOld() error {
 	now := time.Now()
+	t.vitals.next(now.UnixNano())
 	if now.Sub(t.flushed) < flushEvery {
 		return nil
 	}

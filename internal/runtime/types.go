@@ -139,6 +139,12 @@ type KeyedTypes[T any, K comparable] struct {
 	NewHash func() func(K) uint64
 }
 
+func (t KeyedTypes[T, K]) newEdge(q *exchange.Queue, channel int) any {
+	e := exchange.NewEdge[T](q, channel)
+	e.Keyed(func(v T) string { return fmt.Sprint(t.Key(v)) })
+	return e
+}
+
 func (t KeyedTypes[T, K]) newWriter(c writerConfig) (exchange.Output, any) {
 	w := t.writer(c)
 	return w, exchange.ByKey(w, t.Key, t.NewHash(), c.maxParallelism)

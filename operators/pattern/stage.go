@@ -144,6 +144,7 @@ func (s *step[K, T, Out]) onRecord(c *operators.Ctx[K, Out], v T) error {
 		return operators.BadRecord(errors.New("pattern: a record without timestamp; assign event time by Timestamps before the pattern, or use ProcessingTime"))
 	}
 	if tsMS <= c.WatermarkMS() {
+		s.t.CountLate()
 		return s.late(v)
 	}
 	k, err := s.key()
