@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"os"
 	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -204,25 +208,44 @@ func (g *harnessGroup) record(s goldenStep) {
 	g.hosts[g.hosts[0].owner(s.Input, r)].process(s.Input, r, s.tsMS())
 }
 
-// goldenSeed is the seed of all that is random about a case. It is made of the case's id alone, so that a failure comes back.
-func goldenSeed(id string) *rand.Rand {
+// goldenSeed is where the restores come that no case asks for. MILLRACE_GOLDEN_SEED gives another; default 0.
+var goldenSeed = sync.OnceValue(func() uint64 {
+	text := os.Getenv("MILLRACE_GOLDEN_SEED")
+	if text == "" {
+		return 0
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		panic(fmt.Sprintf("MILLRACE_GOLDEN_SEED is %q, want a number of 0 or more", text))
+	}
+	return seed
+})
+
+// goldenRandom decides all that is random about a case. It is made of the case's id and the seed, so that a failure comes back.
+func goldenRandom(id string) *rand.Rand {
 	h := fnv.New64a()
 	h.Write([]byte(id))
-	return rand.New(rand.NewPCG(h.Sum64(), 0))
+	return rand.New(rand.NewPCG(h.Sum64(), goldenSeed()))
 }
 
 // replayHarness replays a case in the harness. With rescale, it is taken to other parallelisms before some steps, without leave.
 func replayHarness(t *testing.T, subject goldenSubject, c goldenCase, backend string, rescale bool) error {
 	return withCase(t, func(tb *caseTB) error {
 		g := newHarnessGroup(tb, subject, goldenBackends[backend]())
-		random := goldenSeed(c.ID)
+		random := goldenRandom(c.ID)
 		return replayGolden(c, func(i int, s goldenStep) [][]goldenOutput {
-			if rescale && i > 0 && subject.traits().onlyAsked == "" && random.IntN(len(c.Steps)) < 3 {
+			if rescale && i > 0 && mayRestore(subject, g.inputs) && random.IntN(len(c.Steps)) < 3 {
 				g.rescale(1 + random.IntN(4))
 			}
 			return g.step(s)
 		})
 	})
+}
+
+// mayRestore says whether the drivers may restore of their own accord now. An operator whose watermark is EndOfTime has ended, to a restore, and its
+// timers of processing time no longer fire; in the vectors they do, until the input ends.
+func mayRestore(s goldenSubject, inputs []inputSoFar) bool {
+	return s.traits().onlyAsked == "" && !slices.ContainsFunc(inputs, func(in inputSoFar) bool { return in.watermark == operators.EndOfTime })
 }
 
 // replayRunner replays a case of a family that is no operator.

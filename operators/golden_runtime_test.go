@@ -416,11 +416,11 @@ func replayJob(t *testing.T, subject goldenSubject, c goldenCase, backend string
 				}
 			}()
 			synctest.Wait()
-			restartAt := 1 + goldenSeed(c.ID).IntN(max(1, len(c.Steps)-1))
+			restartAt := 1 + goldenRandom(c.ID).IntN(max(1, len(c.Steps)-1))
 			return replayGolden(c, func(i int, s goldenStep) [][]goldenOutput {
 				var out [][]goldenOutput
 				var err error
-				if i == restartAt && s.Op != "end_input" && subject.traits().onlyAsked == "" {
+				if i == restartAt && s.Op != "end_input" && mayRestore(subject, g.inputs) {
 					err = g.restart(other(g.parallelism), false)
 				}
 				if err == nil {
@@ -446,7 +446,7 @@ func TestGoldenJobs(t *testing.T) {
 		}
 		ran, applied := 0, map[string]int{}
 		for _, c := range cases {
-			if testing.Short() && ran > 0 && goldenSeed(c.ID).IntN(4) != 0 {
+			if testing.Short() && ran > 0 && goldenRandom(c.ID).IntN(4) != 0 {
 				continue
 			}
 			ran++

@@ -204,7 +204,7 @@ func replayOn(t *testing.T, jobs bool, f goldenFamily, c goldenCase) {
 			continue
 		}
 		if err := d.replay(t, f, c); err != nil {
-			t.Errorf("%s %s, %s:\n%v", c.ID, c.Params, d.name, err)
+			t.Errorf("%s %s, %s, seed %d:\n%v", c.ID, c.Params, d.name, goldenSeed(), err)
 			return
 		}
 	}
