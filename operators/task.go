@@ -99,7 +99,7 @@ type TaskConfig struct {
 // What is not declared is nil.
 type Hooks struct {
 	// Why are called when somebody asks for the facts of the operator.
-	Why           []func(*Facts)
+	Why          []func(*Facts)
 	Open         []func(ctx context.Context) error
 	Watermark    []func(ms int64) error
 	Idle         []func(idle bool) error
