@@ -163,7 +163,7 @@ func roundUpMS(d time.Duration) int64 {
 // new one. State is gone when the results are out. Time domain: processing time for timeouts and retries; results keep the event time of
 // their record.
 //
-// Timestamps, if the source gives none, belong in front of it: a result has no split.
+// Timestamps belong in front of it where watermarks are to be made for each split: a result has none.
 //
 // Source: Flink AsyncWaitOperator with OrderedStreamElementQueue and UnorderedStreamElementQueue. Unlike there, watermarks take no capacity, and an
 // idle input makes the output idle only when no result is outstanding.
@@ -192,6 +192,8 @@ func AsyncCallback[In, Out any](o AsyncOptions[In, Out], f func(ctx context.Cont
 
 // asyncFuncs is the user's function, in one of two forms.
 type asyncFuncs[In, Out any] struct {
+	// known gives results that are there without a call, if ok. It runs on the task's goroutine. nil: there are none.
+	known    func(v In) (out []Out, ok bool)
 	blocking func(ctx context.Context, v In) ([]Out, error)
 	callback func(ctx context.Context, v In, done func([]Out, error))
 }

@@ -176,7 +176,7 @@ func (k *asyncByKey[K, In, Out]) load(marks []asyncMark) error {
 		}
 		for i, v := range records {
 			e, o := k.a.q.new(asyncRecord), origins[i]
-			e.value, e.ts, e.hash, e.split = v, o.TimestampMS, hash, -1
+			e.value, e.ts, e.hash = v, o.TimestampMS, hash
 			e.at = connectors.Coordinates{UID: o.Source, Split: o.Split, Offset: o.Offset}
 			all = append(all, placed{o.Place, e})
 		}

@@ -26,7 +26,6 @@ type asyncElement[In, Out any] struct {
 	ts    int64
 	hash  uint64
 	at    connectors.Coordinates
-	split int
 
 	// token is the number of the call that is awaited. Guarded by asyncStep.mu.
 	token uint64

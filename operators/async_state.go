@@ -125,7 +125,7 @@ func (a *asyncStep[In, Out]) decode(b []byte) ([]asyncMark, []*asyncElement[In, 
 	var records []*asyncElement[In, Out]
 	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
 		e := a.q.new(asyncRecord)
-		e.ts, e.hash, e.split = d.varint(), d.fixed64(), -1
+		e.ts, e.hash = d.varint(), d.fixed64()
 		e.at = connectors.Coordinates{UID: d.text(), Split: d.text(), Offset: d.varint()}
 		raw := d.text()
 		if d.err != nil {

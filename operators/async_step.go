@@ -94,13 +94,6 @@ func newAsync[In, Out any](t *Task, emit func(Out) error, o AsyncOptions[In, Out
 	t.OnOpen(a.open)
 	t.OnWatermark(a.watermark)
 	t.OnIdleness(a.idle)
-	t.OnSplit(func(_ int, e SplitEvent) error {
-		if e == SplitAdded {
-			return nil
-		}
-		// Steps behind must have the split's records before they hear that it has no more.
-		return a.wait(a.empty)
-	})
 	t.OnBarrier(func(context.Context, int64) error { return a.drain() })
 	t.OnClose(a.close)
 	t.UseTimers(a.timers.next, a.fire)
@@ -133,7 +126,7 @@ func (a *asyncStep[In, Out]) leave() {
 func (a *asyncStep[In, Out]) push(v In) error {
 	e := a.q.new(asyncRecord)
 	c := a.t.Context()
-	e.value, e.ts, e.hash, e.at, e.split = v, c.TimestampMS, c.KeyHash, c.At, c.Split
+	e.value, e.ts, e.hash, e.at = v, c.TimestampMS, c.KeyHash, c.At
 	if a.q.records >= a.capacity {
 		if err := a.wait(a.room); err != nil {
 			return err
@@ -189,13 +182,17 @@ func (a *asyncStep[In, Out]) call(e *asyncElement[In, Out]) {
 	if e.ctx == nil {
 		e.ctx, e.cancel = context.WithCancel(a.ctx)
 	}
-	spawn := false
+	spawn, known := false, false
+	var out []Out
+	if a.f.known != nil {
+		out, known = a.f.known(e.value)
+	}
 	a.mu.Lock()
 	a.where = asyncHere
 	a.tokens++
 	token := a.tokens
 	e.token = token
-	if a.f.blocking != nil {
+	if a.f.blocking != nil && !known {
 		spawn = a.workers.submit(asyncJob[In, Out]{e, token, e.value, e.ctx}, a.capacity)
 	}
 	a.mu.Unlock()
@@ -209,6 +206,9 @@ func (a *asyncStep[In, Out]) call(e *asyncElement[In, Out]) {
 	}
 	if spawn {
 		a.workers.group.Go(a.work)
+	}
+	if known {
+		a.finished(e, token, out, nil)
 	}
 	if a.f.callback != nil {
 		a.f.callback(e.ctx, e.value, func(out []Out, err error) { a.finished(e, token, out, err) })
@@ -325,7 +325,7 @@ func (a *asyncStep[In, Out]) settle(e *asyncElement[In, Out], out []Out, err err
 // become makes e the current record.
 func (a *asyncStep[In, Out]) become(e *asyncElement[In, Out]) {
 	c := a.t.Context()
-	c.TimestampMS, c.KeyHash, c.At, c.Split = e.ts, e.hash, e.at, e.split
+	c.TimestampMS, c.KeyHash, c.At, c.Split = e.ts, e.hash, e.at, -1
 }
 
 // out passes an element on.

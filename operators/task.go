@@ -269,7 +269,8 @@ func (t *Task) UserFuncs(fs ...any) { t.hooks.UserFuncs = append(t.hooks.UserFun
 func (t *Task) OwnWatermarks() { t.hooks.OwnWatermarks = true }
 
 // HoldWatermarks declares that this operator passes the watermarks of its input on itself, by EmitWatermark, because results of earlier records may
-// still be to come. EndOfTime is passed on when the hooks of OnWatermark have returned for it.
+// still be to come. EndOfTime is passed on when the hooks of OnWatermark have returned for it. In a source's own chain the steps behind it do not
+// hear of splits; what it emits then has the split -1.
 func (t *Task) HoldWatermarks() { t.hooks.OwnWatermarks, t.hooks.HoldsWatermarks = true, true }
 
 // EmitWatermark passes a watermark to the operators after this one; one that is not above the last is dropped. It is for operators that

@@ -117,11 +117,20 @@ func (o *op) flush() error {
 	return nil
 }
 
-// split tells the operators of a source's chain of an event of a split.
+// split tells the operators of a source's chain of an event of a split. Behind one whose records come later than it takes them there are no
+// splits any more: an event would overtake records.
 func (o *op) split(split int, e operators.SplitEvent) error {
 	for _, f := range o.hooks().Split {
 		if err := f(split, e); err != nil {
 			return o.fail(err)
+		}
+	}
+	if o.hooks().HoldsWatermarks {
+		return nil
+	}
+	for _, c := range o.children {
+		if err := c.split(split, e); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -202,14 +202,7 @@ func (s *sourceDriver) sourceIdle() error {
 	return nil
 }
 
-func (s *sourceDriver) tell(split int, e operators.SplitEvent) error {
-	for _, o := range s.task.ops {
-		if err := o.split(split, e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (s *sourceDriver) tell(split int, e operators.SplitEvent) error { return s.op.split(split, e) }
 
 // record prepares the context of one record.
 func (s *sourceDriver) record(timestampMS int64, at connectors.Coordinates) error {
