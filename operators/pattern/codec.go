@@ -32,7 +32,7 @@ func (c *eventsCodec[T]) Schema() string { return "opaque:pattern:" + c.events.S
 // Append implements serde.Serde.
 func (c *eventsCodec[T]) Append(dst []byte, s *keyState[T]) ([]byte, error) {
 	o := &keyState[[]byte]{Partials: s.Partials, Completed: s.Completed, Links: s.Links, FreeLink: s.FreeLink, FreeEvent: s.FreeEvent,
-		UsedLinks: s.UsedLinks, UsedEvents: s.UsedEvents, Next: s.Next, TimerMS: s.TimerMS, Armed: s.Armed}
+		UsedLinks: s.UsedLinks, UsedEvents: s.UsedEvents, Next: s.Next, SeenMS: s.SeenMS, TimerMS: s.TimerMS, Armed: s.Armed}
 	for _, w := range s.Queue {
 		raw, err := c.events.Append(nil, w.Value)
 		if err != nil {
@@ -67,7 +67,7 @@ func (c *eventsCodec[T]) Decode(src []byte, v **keyState[T]) error {
 		return fmt.Errorf("pattern: the state of a key is null")
 	}
 	s := &keyState[T]{Partials: o.Partials, Completed: o.Completed, Links: o.Links, FreeLink: o.FreeLink, FreeEvent: o.FreeEvent,
-		UsedLinks: o.UsedLinks, UsedEvents: o.UsedEvents, Next: o.Next, TimerMS: o.TimerMS, Armed: o.Armed}
+		UsedLinks: o.UsedLinks, UsedEvents: o.UsedEvents, Next: o.Next, SeenMS: o.SeenMS, TimerMS: o.TimerMS, Armed: o.Armed}
 	for _, w := range o.Queue {
 		s.Queue = append(s.Queue, waiting[T]{TimestampMS: w.TimestampMS})
 		if err := c.events.Decode(w.Value, &s.Queue[len(s.Queue)-1].Value); err != nil {

@@ -12,8 +12,10 @@ type compiler[T any] struct {
 	unique   map[string]int
 	stages   map[*stage[T]]int
 	windowMS int64
-	flink    bool // gaps as Flink has them: not on loops, on copies of states, or once an event was passed over before an optional stage
-	stops    map[*stage[T]]*draft[T]
+	// flink has gaps as Flink has them: on states, not on the taking of events, and not on those of loops, on copies, or on those in which an
+	// event was passed over before an optional stage.
+	flink bool
+	stops map[*stage[T]]*draft[T]
 	// originals are copies, made before a greedy loop changed them, of the states behind greedy loops with Until.
 	originals map[*draft[T]]*draft[T]
 	// inLoop says of a group that another repetition than its first is being compiled.
@@ -45,10 +47,18 @@ func (c *compiler[T]) newState(name string, stage int, r role) *draft[T] {
 func (c *compiler[T]) stageState(r role, taking bool) *draft[T] {
 	s := c.current()
 	d := c.newState(s.name, c.stageOf(s), r)
-	if !c.flink || taking && !s.quantified() {
+	if s.link.negative() || c.flink && taking && !s.quantified() {
 		d.gapMS = s.gap.Milliseconds()
 	}
 	return d
+}
+
+// takes lets d take an event of the current stage.
+func (c *compiler[T]) takes(d, target *draft[T], cond *condition[T]) {
+	e := d.add(take, target, cond)
+	if !c.flink {
+		e.gapMS = c.current().gap.Milliseconds()
+	}
 }
 
 func (c *compiler[T]) stageOf(s *stage[T]) int {
@@ -190,7 +200,7 @@ func (c *compiler[T]) withoutAbsences(sink *draft[T]) *draft[T] {
 		default:
 			target = c.withoutAbsences(target)
 		}
-		d.add(e.action, target, e.cond)
+		d.add(e.action, target, e.cond).gapMS = e.gapMS
 	}
 	return d
 }
@@ -214,7 +224,7 @@ func (c *compiler[T]) copyOf(s *draft[T]) *draft[T] {
 		if target == s {
 			target = d
 		}
-		d.add(e.action, target, e.cond)
+		d.add(e.action, target, e.cond).gapMS = e.gapMS
 	}
 	return d
 }
@@ -263,7 +273,7 @@ func (c *compiler[T]) singleton(sink, skip *draft[T], taken, ignored *condition[
 	}
 	d := c.stageState(normalState, true)
 	sink = c.withoutAbsences(sink)
-	d.add(take, sink, taken)
+	c.takes(d, sink, taken)
 	if optional {
 		c.leave(d, skip)
 	}
@@ -272,7 +282,7 @@ func (c *compiler[T]) singleton(sink, skip *draft[T], taken, ignored *condition[
 		if optional || c.headOfOptionalGroup() {
 			// The state after an event was passed over cannot leave the stage without taking one: leaving makes a branch of its own, once.
 			passed = c.stageState(normalState, false)
-			passed.add(take, sink, taken)
+			c.takes(passed, sink, taken)
 			passed.add(ignore, passed, ignored)
 			c.addStops(passed)
 		}
@@ -334,11 +344,11 @@ func (c *compiler[T]) looping(sink *draft[T]) *draft[T] {
 	if s.greedy {
 		c.yield(sink, c.takeCondition(s))
 	}
-	d.add(take, d, taken)
+	c.takes(d, d, taken)
 	c.addStopToLoop(d)
 	if !ignored.isNever() {
 		passed := c.stageState(normalState, false)
-		passed.add(take, d, taken)
+		c.takes(passed, d, taken)
 		passed.add(ignore, passed, ignored)
 		d.add(ignore, passed, ignored)
 		c.addStopToLoop(passed)

@@ -74,7 +74,8 @@
 //
 // The matches are those of Flink 2.3, in its order; its recorded outputs are replayed by the tests. Differences: conditions that look at the event alone
 // are called once for an event, not once for each partial match. WithinPrevious has timers and holds for all events of a stage, where Flink forgets it for stages
-// with quantifiers, once an event was passed over before an optional stage, and while no record comes (Options.FlinkTimeouts brings that back).
+// with quantifiers, once an event was passed over before an optional stage, and while no record comes; what waited for the end of a time has that time, not
+// that of the watermark (Options.FlinkTimeouts brings all that back).
 // Flink's EventComparator has no counterpart: events of one time stand in the order of arrival. subtype is a condition with a type
 // assertion. Faults of a pattern are reported together when the graph is built; Flink throws at the first.
 package pattern

@@ -1,8 +1,10 @@
 package pattern
 
 import (
+	"cmp"
 	"errors"
 	"math"
+	"slices"
 )
 
 // errExplosion says that an event would make more partial matches than are allowed.
@@ -29,6 +31,7 @@ type matcher[T any] struct {
 	next    []partialMatch // heap: partial matches after the current event
 	done    []partialMatch // heap: matches that the current event completes
 	outcome []partialMatch // of one partial match
+	over    []overdue
 	edges   []edge[T]
 	visit   []int32
 	counts  []int   // events of each stage in a match
@@ -40,6 +43,12 @@ type matcher[T any] struct {
 type edge[T any] struct {
 	from int32
 	t    *transition[T]
+}
+
+// overdue is a partial match that has timed out.
+type overdue struct {
+	deadlineMS int64
+	link       int32
 }
 
 func newMatcher[T any](a *automaton[T], limit int) *matcher[T] {
@@ -59,7 +68,7 @@ func (m *matcher[T]) load(s *keyState[T]) {
 // process takes the next event, in the order of time, and passes on the matches that it completes. With errExplosion nothing has changed.
 func (m *matcher[T]) process(v T, tsMS int64) error {
 	s := m.s
-	m.value, m.tsMS, m.event = v, tsMS, noLink
+	m.value, m.tsMS, m.event, s.SeenMS = v, tsMS, noLink, tsMS
 	clear(m.memo)
 	m.next, m.done = m.next[:0], m.done[:0]
 	for i := range s.Partials {
@@ -119,7 +128,11 @@ func (m *matcher[T]) step(p *partialMatch) error {
 		}
 	}
 	m.outcome = m.outcome[:0]
-	if m.limit > 0 && len(m.next)+len(m.done)+len(m.s.Completed) > m.limit {
+	kept := len(m.next) - 1 // without the start
+	if m.a.skip.kind != skipNone {
+		kept += len(m.done) + len(m.s.Completed) // may be held back
+	}
+	if m.limit > 0 && kept > m.limit {
 		return errExplosion
 	}
 	return nil
@@ -154,7 +167,7 @@ func (m *matcher[T]) decide(state int32) {
 		out := m.a.states[from].out
 		for i := range out {
 			t := &out[i]
-			if t.test != nil && !t.test(m) {
+			if t.gapMS > 0 && !m.current.isStart() && m.passed(m.current.LastMS, t.gapMS, m.tsMS) || t.test != nil && !t.test(m) {
 				continue
 			}
 			if t.action == proceed {
@@ -206,13 +219,29 @@ func (m *matcher[T]) finalBehind(state int32) int32 {
 }
 
 // advanceTime drops what has outlived its time: no event before nowMS is to come. Matches that only waited for their time, or for an earlier
-// partial match, are passed on with nowMS.
+// partial match, are passed on with the deadline that ended the wait: results do not depend on how often watermarks come. In Flink, all that
+// has expired is dealt with together, and these matches have the time nowMS.
 func (m *matcher[T]) advanceTime(nowMS int64) error {
+	if m.flink || !m.a.ordered {
+		return m.expireUpTo(nowMS)
+	}
+	for {
+		ms, ok := m.deadline()
+		if !ok || ms > nowMS {
+			return nil
+		}
+		if err := m.expireUpTo(ms); err != nil {
+			return err
+		}
+	}
+}
+
+func (m *matcher[T]) expireUpTo(nowMS int64) error {
 	s := m.s
 	if m.a.windowMS == 0 && !m.a.gaps || !m.anyExpired(nowMS) {
 		return nil
 	}
-	m.next, m.done = m.next[:0], m.done[:0]
+	m.next, m.done, m.over = m.next[:0], m.done[:0], m.over[:0]
 	for i := range s.Partials {
 		p := s.Partials[i]
 		deadlineMS, expired := m.expired(&p, nowMS)
@@ -222,13 +251,23 @@ func (m *matcher[T]) advanceTime(nowMS int64) error {
 		case m.a.states[p.State].role == pendingState:
 			m.done = push(m.done, p)
 		default:
-			if err := m.expire(m.extract(p.Link), deadlineMS); err != nil {
-				return err
+			if !m.flink {
+				// What passed an event over may be over since before it; to say so now would be late.
+				deadlineMS = max(deadlineMS, s.SeenMS)
 			}
-			s.release(p.Link)
+			m.over = append(m.over, overdue{deadlineMS, p.Link})
 		}
 	}
 	s.Partials, m.next = m.next, s.Partials
+	if !m.flink {
+		slices.SortStableFunc(m.over, func(a, b overdue) int { return cmp.Compare(a.deadlineMS, b.deadlineMS) })
+	}
+	for _, o := range m.over {
+		if err := m.expire(m.extract(o.link), o.deadlineMS); err != nil {
+			return err
+		}
+		s.release(o.link)
+	}
 	return m.complete(nowMS)
 }
 
@@ -246,17 +285,17 @@ func (m *matcher[T]) expired(p *partialMatch, nowMS int64) (deadlineMS int64, ex
 	if p.isStart() {
 		return 0, false
 	}
-	if gap := m.a.states[p.State].gapMS; gap > 0 && m.over(p.LastMS, gap, nowMS) {
+	if gap := m.a.states[p.State].gapMS; gap > 0 && m.passed(p.LastMS, gap, nowMS) {
 		return m.plus(p.LastMS, gap), true
 	}
-	if w := m.a.windowMS; w > 0 && m.over(p.StartMS, w, nowMS) {
+	if w := m.a.windowMS; w > 0 && m.passed(p.StartMS, w, nowMS) {
 		return m.plus(p.StartMS, w), true
 	}
 	return 0, false
 }
 
-// over reports whether d ms have passed from fromMS to nowMS.
-func (m *matcher[T]) over(fromMS, d, nowMS int64) bool {
+// passed reports whether d ms have passed from fromMS to nowMS.
+func (m *matcher[T]) passed(fromMS, d, nowMS int64) bool {
 	if m.flink {
 		return nowMS-fromMS >= d
 	}

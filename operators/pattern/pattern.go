@@ -157,6 +157,8 @@ func (p Pattern[T]) Optional() Pattern[T] {
 			p.fault(s, "is made optional twice; drop one Optional (TimesRange from 0 is optional already)")
 		case s.link.negative():
 			p.fault(s, "is a %v and cannot be optional; leave it out of the pattern, or use two patterns", s.link)
+		case len(p.stages) > 1 && p.stages[len(p.stages)-2].greedy:
+			p.fault(s, "is optional behind a greedy stage; drop Greedy of that, or use two patterns")
 		}
 		s.optional = true
 	})

@@ -27,9 +27,23 @@ type Options[T any] struct {
 	Codec serde.Serde[T]
 	// FlinkTimeouts finds partial matches that have outlived their time only when Flink 2.3 does. There, no timer waits for the end of a WithinPrevious, or
 	// for that of a Within whose first event is not after 1970: they end with the next record of the key, and never without one; a
-	// stage with a quantifier, and an optional one before which an event was passed over, ignore WithinPrevious; and times that overflow wrap. For
-	// results that must equal those of a job on Flink.
+	// stage with a quantifier, and an optional one before which an event was passed over, ignore WithinPrevious; matches that waited for the end of a
+	// time have the time of the event or watermark that showed it; and times that overflow wrap. For results that must equal those of a job on Flink.
 	FlinkTimeouts bool
+}
+
+// check reports every fault of what Stage was given beside the pattern.
+func (o Options[T]) check(noResult bool) error {
+	var errs []error
+	if noResult {
+		errs = append(errs, errors.New("pattern: a pattern step needs a function that makes results of matches"))
+	}
+	if o.Codec == nil {
+		if _, err := serde.For[T](); err != nil {
+			errs = append(errs, fmt.Errorf("pattern: events wait in state, but have no codec: %w; give one by Options.Codec", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // TimedOut is the tag of the side output that takes the partial matches of a pattern step over events of T that have outlived Within or
@@ -38,8 +52,9 @@ func TimedOut[T any]() operators.Tag[Match[T]] {
 	return operators.NewTag[Match[T]]("timed-out")
 }
 
-// Stage compares the events of each key with p and passes on result(key, match) for each match, with the time of the event that completed it, or
-// of the watermark or event that ended its time when the pattern ends with NotFollowedBy. See the package documentation for what is a match.
+// Stage compares the events of each key with p and passes on result(key, match) for each match, with the time of the event that completed it. A
+// match that waited for the end of a time (NotFollowedBy at the end of the pattern), or that a skip strategy held back until the time of an earlier
+// partial match was over, has that deadline instead. See the package documentation for what is a match.
 //
 // Records wait until the watermark reaches their timestamp, and are then compared in the order of time, those of one time in the order of
 // arrival. A record at or before the watermark goes to the side output operators.LateRecords and changes nothing. Partial matches that outlive the
@@ -52,11 +67,8 @@ func TimedOut[T any]() operators.Tag[Match[T]] {
 // Source: Flink org.apache.flink.cep.operator.CepOperator.
 func Stage[K comparable, T, Out any](key func(T) K, codec serde.Serde[K], p Pattern[T], o Options[T], result func(K, Match[T]) Out) operators.Stage[T, Out] {
 	return func(t *operators.Task, emit func(Out) error) (func(T) error, error) {
-		if err := p.Validate(); err != nil {
+		if err := errors.Join(p.Validate(), o.check(result == nil)); err != nil {
 			return nil, err
-		}
-		if result == nil {
-			return nil, errors.New("pattern: a pattern step needs a function that makes results of matches")
 		}
 		if !o.ProcessingTime {
 			t.NeedsWatermarks("a pattern in event time")
@@ -134,8 +146,8 @@ func (s *step[K, T, Out]) keep(k *keyState[T]) error {
 
 // How many states of keys are kept for new keys, and of what size at most.
 const (
-	spareMax  = 64
-	spareSize = 1024
+	spareMax  = 8192
+	spareSize = 32
 )
 
 func (s *step[K, T, Out]) onRecord(c *operators.Ctx[K, Out], v T) error {

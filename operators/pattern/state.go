@@ -27,6 +27,8 @@ type keyState[T any] struct {
 	UsedEvents int32 `avro:"used_events"`
 	// Next is the number of the next event: it tells apart events with one timestamp.
 	Next int64 `avro:"next"`
+	// SeenMS is the time of the last event that was compared.
+	SeenMS int64 `avro:"seen"`
 	// TimerMS is a pending timer at which this key is looked at, if Armed.
 	TimerMS int64 `avro:"timer"`
 	Armed   bool  `avro:"armed"`

@@ -62,6 +62,12 @@ func (p Pattern[T]) Validate() error {
 			p.fault(s, "is there twice; names of stages are unique in a pattern, also across groups")
 		}
 		seen[s.name] = true
+		if s.greedy && s.inner == combinations {
+			p.fault(s, "has Greedy and AllowCombinations, which contradict each other; keep one")
+		}
+		if p.within > 0 && s.gap > p.within {
+			p.fault(s, "has WithinPrevious %v, longer than Within %v of the whole match; shorten it or drop it", s.gap, p.within)
+		}
 	}
 	if last := p.last(); last.link == linkNotFollowedBy && p.within == 0 && last.gap == 0 {
 		p.fault(last, "is a NotFollowedBy at the end without Within; say how long the event must stay away")
