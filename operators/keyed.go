@@ -197,6 +197,11 @@ func (b *keyedTask[K, Out]) declare() error {
 	if err := b.s.Err(); err != nil {
 		return err
 	}
+	for _, d := range b.s.Descriptors() {
+		if d.EventTimeTTL && b.t.hooks.NeedsWatermarks == "" {
+			b.t.NeedsWatermarks("state that expires in event time")
+		}
+	}
 	b.t.UseState(b.s)
 	b.t.OnBatch(b.s.Touch)
 	b.hookTimers()
