@@ -117,6 +117,19 @@ type Output[T any] interface {
 	SplitIdle(splitID string)
 }
 
+// SplitPauser is a Reader that can stop reading single splits. The runtime uses it to hold back splits whose event time is far ahead of others;
+// a Reader that is none is then not polled, and only when all its splits are ahead.
+//
+// Contract:
+//  1. When PauseSplits has returned, Poll emits no record of a paused split until it is resumed, and says neither that it is idle nor that it
+//     is finished. Other splits are read as before. Records fetched already are kept, within bounds, and come first after the resumption.
+//  2. Snapshot holds paused splits like others.
+//  3. Ids that the reader does not hold, splits paused already and splits not paused are no error: they are left as they are.
+type SplitPauser interface {
+	// PauseSplits pauses and resumes splits. It is called between two calls of Poll, does not wait, and does not keep its arguments.
+	PauseSplits(pause, resume []string) error
+}
+
 // Reader reads the splits given to one source subtask.
 //
 // Contract:

@@ -194,12 +194,6 @@ func (s Stream[T]) DeadLetters() Stream[connectors.DeadLetter] {
 	return s.SideOutput(operators.DeadLetters)
 }
 
-// Timestamps assigns event time and emits watermarks. Call it directly on a source to have one watermark per split.
-func (s Stream[T]) Timestamps(w operators.Watermarks[T]) Stream[T] {
-	s.g.check("timestamps", w.Validate)
-	return s.Transform("", operators.Timestamps(w))
-}
-
 // Union merges streams of one type. Records of one input keep their order; between inputs there is none.
 func (s Stream[T]) Union(others ...Stream[T]) Stream[T] {
 	n := s.g.add("", "union")

@@ -95,7 +95,7 @@ func TestMetrics(t *testing.T) {
 			time.Sleep(5 * time.Second)
 		})
 		g := dataflow.New("metrics")
-		g.From("source", h).Timestamps(operators.Watermarks[int64]{}).
+		g.From("source", h).Timestamps(operators.Watermarks[int64]{}.WithAlignment("g", time.Hour)).
 			KeyBy(func(v int64) int64 { return v % 7 }).
 			Reduce("sum", func(a, b int64) int64 { return a + b }).
 			To("sink", hooksSink{h})

@@ -214,4 +214,4 @@ type openEnumerator struct{ *feedEnumerator }
 func (openEnumerator) Done() bool { return false }
 
 // neverIdle takes event time from the event and counts every split as active for ever.
-func neverIdle() operators.Watermarks[click] { return byTime() }
+func neverIdle() operators.Watermarks[click] { return byTime().WithoutIdleness() }

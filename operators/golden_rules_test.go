@@ -3,8 +3,6 @@ package operators_test
 import (
 	"slices"
 	"testing"
-
-	"github.com/millrace-io/millrace/operators"
 )
 
 // goldenRule is a difference between Flink and millrace that is meant. What differs is also said where the operator is documented.
@@ -22,11 +20,9 @@ type goldenRule struct {
 
 // goldenRules are all of them. Nothing else is left out or changed.
 var goldenRules = []goldenRule{
-	{name: "growing watermarks", reason: "Flink's bare generator emits at every periodic call; only watermarks that grow ever leave an operator",
-		families: []string{"watermark_generator"}, adjust: onlyGrowing},
 	{name: "end of time", reason: "EndOfTime comes out when it has come on every channel: in Flink the active ones decide alone, and what an idle one brings when it " +
 		"wakes is late for ever",
-		families: []string{"watermark_valve"}, from: endedBesideIdle},
+		families: []string{"watermark_valve"}, adjust: endOfTimeNeedsAll},
 }
 
 // applyGoldenRules applies the rules that concern the family, and counts in applied the cases that each has changed.
@@ -68,25 +64,6 @@ func (c goldenCase) excused(i int) bool {
 	return false
 }
 
-// onlyGrowing drops watermarks that do not grow.
-func onlyGrowing(c goldenCase) (expect [][]goldenOutput, changed bool) {
-	last := operators.NoWatermark
-	expect = make([][]goldenOutput, len(c.Expect))
-	for i, step := range c.Expect {
-		for _, o := range step {
-			if o.Kind == "watermark" && *o.TS <= last {
-				changed = true
-				continue
-			}
-			if o.Kind == "watermark" {
-				last = *o.TS
-			}
-			expect[i] = append(expect[i], o)
-		}
-	}
-	return expect, changed
-}
-
 // logRules says how many cases each rule has changed.
 func logRules(t *testing.T, applied map[string]int) {
 	for _, r := range goldenRules {
@@ -94,27 +71,4 @@ func logRules(t *testing.T, applied map[string]int) {
 			t.Logf("rule %q concerns %d of them: %s", r.name, n, r.reason)
 		}
 	}
-}
-
-// endedBesideIdle is the first step at which a channel has ended while another that has not is idle.
-func endedBesideIdle(c goldenCase) (step int, ok bool) {
-	ended, idle := map[int]bool{}, map[int]bool{}
-	for i, s := range c.Steps {
-		switch s.Op {
-		case "watermark":
-			if *s.TS == operators.EndOfTime && !idle[s.Input] {
-				ended[s.Input] = true
-			}
-		case "idle":
-			idle[s.Input] = true
-		default:
-			delete(idle, s.Input)
-		}
-		for channel := range idle {
-			if !ended[channel] && len(ended) > 0 {
-				return i, true
-			}
-		}
-	}
-	return 0, false
 }

@@ -91,6 +91,11 @@ type TaskConfig struct {
 	EmitIdle func(idle bool) error
 	// Wake has the functions declared by OnWake called soon; any goroutine may call it.
 	Wake func()
+	// InSource says that the operator runs in a source's own chain, where it is told of splits.
+	InSource bool
+	// HeldUp is the time for which the task has been held up since it began: it waited for room downstream, or its input was paused. Nil: it
+	// never is.
+	HeldUp func() time.Duration
 	// Flush sends what the operators after this one hold back for company.
 	Flush func() error
 }
@@ -124,18 +129,33 @@ type Hooks struct {
 	HoldsWatermarks bool
 	// NeedsWatermarks is why the operator needs watermarks; empty: it does without.
 	NeedsWatermarks string
-	UserFuncs       []any
+	// Alignment says that the source's splits are to be held back by their watermarks, see AlignSplits.
+	Alignment *SplitAlignment
+	UserFuncs []any
 }
 
 // SplitEvent is what happens to a split of a source.
 type SplitEvent int
 
-// The events of a split. A split counts as active from SplitAdded on; a record from it ends SplitIdle.
+// The events of a split. A split counts as active from SplitAdded on; a record from it ends SplitIdle. Between SplitPaused and SplitResumed the
+// host holds it back: that no record comes then does not mean that there is none.
 const (
 	SplitAdded SplitEvent = iota
 	SplitIdle
 	SplitFinished
+	SplitPaused
+	SplitResumed
 )
+
+// SplitAlignment is by what a source's splits are held back: no split is read whose watermark is more than MaxDriftMS ahead of the least one of
+// the group.
+type SplitAlignment struct {
+	// Group names the sources that are aligned with each other, within one job.
+	Group      string
+	MaxDriftMS int64
+	// Mark is the watermark of a split now, NoWatermark before its first, and whether it counts: an idle one does not.
+	Mark func(split int) (ms int64, counts bool)
+}
 
 // NewTask makes the Task on which a Stage declares. For hosts.
 func NewTask(c TaskConfig) *Task {
@@ -175,7 +195,7 @@ func (t *Task) OnWatermark(f func(ms int64) error) { t.hooks.Watermark = append(
 // OnIdleness declares f to be called when the input becomes idle (no watermark is to be expected from it) or active again.
 func (t *Task) OnIdleness(f func(idle bool) error) { t.hooks.Idle = append(t.hooks.Idle, f) }
 
-// OnSplit declares f to be called in a source's own chain when one of its splits is added, becomes idle or is finished.
+// OnSplit declares f to be called in a source's own chain when one of its splits is added, becomes idle, is paused or resumed, or is finished.
 func (t *Task) OnSplit(f func(split int, event SplitEvent) error) {
 	t.hooks.Split = append(t.hooks.Split, f)
 }
@@ -260,6 +280,19 @@ func (t *Task) Flush() error {
 // NeedsWatermarks declares that the operator gives results only when watermarks come; why says for what, as in "event-time windows". A
 // graph in which no step before it makes watermarks is refused.
 func (t *Task) NeedsWatermarks(why string) { t.hooks.NeedsWatermarks = why }
+
+// AlignSplits declares that the splits of the source in whose chain the operator runs are to be held back by their watermarks. A graph in which the
+// operator runs elsewhere is refused.
+func (t *Task) AlignSplits(a SplitAlignment) { t.hooks.Alignment = &a }
+
+// HeldUp is the time for which the task has been held up since it began: it waited for room downstream, or its input was paused. Processing time
+// minus it tells a silent input from one that could not be read.
+func (t *Task) HeldUp() time.Duration {
+	if t.cfg.HeldUp == nil {
+		return 0
+	}
+	return t.cfg.HeldUp()
+}
 
 // UserFuncs names the user's functions that this operator calls, so that a panic in one of them is reported with this step's name.
 func (t *Task) UserFuncs(fs ...any) { t.hooks.UserFuncs = append(t.hooks.UserFuncs, fs...) }

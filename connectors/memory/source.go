@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -112,6 +113,7 @@ type position struct {
 	next   int64
 	limit  int64 // next at which to wait for a checkpoint
 	idle   bool
+	paused bool
 }
 
 func (r *reader[T]) AddSplits(splits []connectors.Split) error {
@@ -148,7 +150,7 @@ func (r *reader[T]) Poll(out connectors.Output[T], max int) (connectors.Status, 
 	for range r.splits {
 		r.turn = (r.turn + 1) % len(r.splits)
 		p := r.splits[r.turn]
-		if p.idle || p.next == p.limit && p.next < r.s.Records {
+		if p.idle || p.paused || p.next == p.limit && p.next < r.s.Records {
 			continue
 		}
 		if err := crash.At(crash.SourceFetched); err != nil {
@@ -186,6 +188,15 @@ func (r *reader[T]) exhausted(out connectors.Output[T], p *position) error {
 	}
 	r.splits = append(r.splits[:r.turn], r.splits[r.turn+1:]...)
 	return out.Finished(p.id)
+}
+
+// PauseSplits implements connectors.SplitPauser.
+func (r *reader[T]) PauseSplits(pause, resume []string) error {
+	for _, p := range r.splits {
+		p.paused = (p.paused || slices.Contains(pause, p.id)) && !slices.Contains(resume, p.id)
+	}
+	r.ready()
+	return nil
 }
 
 func (r *reader[T]) Wake() <-chan struct{} { return r.wake }

@@ -11,6 +11,7 @@ import (
 	"github.com/millrace-io/millrace/connectors"
 	"github.com/millrace-io/millrace/internal/crash"
 	"github.com/millrace-io/millrace/internal/exchange"
+	"github.com/millrace-io/millrace/internal/watermark"
 	"github.com/millrace-io/millrace/state"
 	"github.com/millrace-io/millrace/why"
 	"go.uber.org/zap"
@@ -38,6 +39,9 @@ type attempt struct {
 	edges    map[*Edge][][]any
 	tasks    []*task
 	byChain  map[*chain][]*task
+
+	// groups are the sources that are aligned with each other, by the name of their group.
+	groups map[string]*watermark.Group
 
 	enumerators map[string]*enumerator
 	committers  map[string]connectors.Committer
@@ -130,7 +134,7 @@ func (a *attempt) runTask(t *task) {
 // build makes tasks, enumerators, committers and the coordinator.
 func (a *attempt) build() error {
 	a.wire()
-	a.byChain = map[*chain][]*task{}
+	a.byChain, a.groups = map[*chain][]*task{}, map[string]*watermark.Group{}
 	for _, c := range a.plan.chains {
 		for i := range c.parallelism {
 			t, err := a.buildTask(c, i)

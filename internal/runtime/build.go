@@ -83,6 +83,7 @@ func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
 	for _, n := range c.nodes {
 		t.ops = append(t.ops, built[n])
 	}
+	a.align(t)
 	head := t.ops[0]
 	for _, e := range c.nodes[0].Inputs {
 		first, end := e.senders(subtask)
@@ -107,7 +108,8 @@ func (a *attempt) buildOp(t *task, n *Node, built map[*Node]*op) (*op, error) {
 		Context: t.opctx, Now: a.cfg.Now, Attempt: a.name, Side: side,
 		Logger:        a.cfg.Logger.With(zap.String("uid", n.Label()), zap.Int("subtask", t.subtask)),
 		Metrics:       a.registerer(n.Label(), t.subtask),
-		EmitWatermark: o.forwardWatermark, EmitIdle: o.forwardIdle, Wake: t.wake, Flush: o.flush,
+		EmitWatermark: o.forwardWatermark, EmitIdle: o.forwardIdle, Wake: t.wake,
+		InSource: t.chain.nodes[0].Source != nil, HeldUp: t.heldUp, Flush: o.flush,
 	}
 	if a.restored != nil && n.UID != "" {
 		cfg.RestoredCheckpoint = a.restored.ID

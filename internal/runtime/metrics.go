@@ -28,6 +28,8 @@ var (
 	queued     = prometheus.NewDesc("millrace_task_queued_batches", "Batches that wait in front of a task.", taskLabels, nil)
 	watermarks = prometheus.NewDesc("millrace_task_watermark_ms", "Watermark of a task's last operator, Unix ms; absent before the first.", taskLabels, nil)
 	late       = prometheus.NewDesc("millrace_step_late_records_total", "Records that came too late for a step's windows, pattern or join.", []string{"uid", "subtask"}, nil)
+	held       = prometheus.NewDesc("millrace_source_alignment_paused_splits", "Splits of an aligned source that are held back now.", taskLabels, nil)
+	drift      = prometheus.NewDesc("millrace_source_alignment_drift_ms", "How far an aligned source is ahead of the least watermark of its group, ms.", taskLabels, nil)
 	restarts   = prometheus.NewDesc("millrace_job_restarts_total", "Restarts of the job in this process.", nil, nil)
 	completed  = prometheus.NewDesc("millrace_checkpoints_completed_total", "Checkpoints completed in this process.", nil, nil)
 	lastID     = prometheus.NewDesc("millrace_checkpoint_last_id", "Id of the last completed checkpoint, 0 before the first.", nil, nil)
@@ -59,7 +61,7 @@ func (m *jobMetrics) Completed() (n uint64, last int64) {
 
 // Describe implements prometheus.Collector.
 func (m *jobMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{recordsIn, recordsOut, blocked, queued, watermarks, late, restarts, completed, lastID, lastBytes} {
+	for _, d := range []*prometheus.Desc{recordsIn, recordsOut, blocked, queued, watermarks, late, held, drift, restarts, completed, lastID, lastBytes} {
 		ch <- d
 	}
 	m.duration.Describe(ch)
@@ -91,6 +93,10 @@ func (m *jobMetrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(queued, float64(len(t.queue.C)), name, sub)
 		if ms := t.mark.Load(); ms != operators.NoWatermark {
 			gauge(watermarks, float64(ms), name, sub)
+		}
+		if a, ok := t.alignment(); ok {
+			gauge(held, float64(len(a.Paused)), name, sub)
+			gauge(drift, float64(a.DriftMS()), name, sub)
 		}
 	}
 	m.mu.Lock()

@@ -116,6 +116,14 @@ func NewPlan(name string, nodes []*Node, parallelism int) (*Plan, error) {
 	return p, nil
 }
 
+// Source is the source in whose own chain n runs, nil if it runs in another task.
+func (p *Plan) Source(n *Node) *Node {
+	if head := p.of[n].nodes[0]; head.Source != nil {
+		return head
+	}
+	return nil
+}
+
 // nameChains gives each chain a unique name made of its first and last labels.
 func (p *Plan) nameChains() {
 	seen := map[string]int{}

@@ -43,6 +43,8 @@ type sourceDriver struct {
 	// polled is emitted at the begin of the current poll; times are those of the splits, by number.
 	polled int64
 	times  []splitTimes
+	// align is nil unless the source is aligned with others.
+	align *aligner
 }
 
 func newSourceDriver() *sourceDriver {
@@ -72,25 +74,9 @@ func (t *task) runSource() error {
 		if err := t.ctx.Err(); err != nil {
 			return err
 		}
-		status := connectors.Idle
-		if !t.stopped && !s.ended {
-			before := s.emitted
-			s.polled = before
-			var err error
-			if status, err = s.reader.poll(pollRecords); err != nil {
-				return err
-			}
-			if s.emitted > before {
-				t.records.Store(s.emitted)
-				t.vitals.record.Store(t.vitals.clock)
-				s.touch(s.nowIndex)
-				if err := crash.At(crash.SourceEmitted); err != nil {
-					return err
-				}
-			}
-			if err := s.endIfDone(); err != nil {
-				return err
-			}
+		status, err := s.poll()
+		if err != nil {
+			return err
 		}
 		if err := t.wokenUp(); err != nil {
 			return err
@@ -117,6 +103,37 @@ func (t *task) runSource() error {
 		}
 		t.vitals.work()
 	}
+}
+
+// poll has the reader emit what it has at hand, unless the source is to send nothing now.
+func (s *sourceDriver) poll() (connectors.Status, error) {
+	t := s.task
+	if t.stopped || s.ended {
+		return connectors.Idle, nil
+	}
+	if s.align != nil {
+		if held, err := s.align.hold(); held || err != nil {
+			return connectors.Idle, err
+		}
+	}
+	before := s.emitted
+	s.polled = before
+	status, err := s.reader.poll(pollRecords)
+	if err != nil {
+		return status, err
+	}
+	if s.align != nil {
+		s.align.publish()
+	}
+	if s.emitted > before {
+		t.records.Store(s.emitted)
+		t.vitals.record.Store(t.vitals.clock)
+		s.touch(s.nowIndex)
+		if err := crash.At(crash.SourceEmitted); err != nil {
+			return status, err
+		}
+	}
+	return status, s.endIfDone()
 }
 
 // receive acts on one letter. Behind the barrier of a stop only the completion of checkpoints matters: a split, or word that none will
@@ -167,6 +184,7 @@ func (s *sourceDriver) add(splits []connectors.Split) error {
 		}
 		s.live++
 		s.begin(s.index[sp.ID])
+		s.changed()
 		if err := s.tell(s.index[sp.ID], operators.SplitAdded); err != nil {
 			return err
 		}
@@ -177,6 +195,13 @@ func (s *sourceDriver) add(splits []connectors.Split) error {
 		}
 	}
 	return s.reader.AddSplits(splits)
+}
+
+// changed says that the splits are others.
+func (s *sourceDriver) changed() {
+	if s.align != nil {
+		s.align.stale = true
+	}
 }
 
 // number is a number for a split, one of a finished split if there is one: what operators keep per split stays bounded by the splits that are
@@ -253,6 +278,7 @@ func (s *sourceDriver) finish(id string) error {
 	s.live--
 	delete(s.idle, id)
 	delete(s.index, id)
+	s.changed()
 	s.nowIndex = -1
 	s.finished = append(s.finished, id)
 	if err := s.tell(i, operators.SplitFinished); err != nil {
@@ -280,6 +306,9 @@ func (s *sourceDriver) end() error {
 		return nil
 	}
 	s.ended = true
+	if s.align != nil {
+		s.align.end()
+	}
 	s.task.opctx.Split = -1
 	if err := s.op.forwardIdle(false); err != nil {
 		return err
@@ -324,6 +353,11 @@ func (r *reader[T]) poll(max int) (connectors.Status, error) {
 		err, r.err = r.err, nil
 	}
 	return status, err
+}
+
+func (r *reader[T]) pauser() connectors.SplitPauser {
+	p, _ := r.Reader.(connectors.SplitPauser)
+	return p
 }
 
 // Emit implements connectors.Output.

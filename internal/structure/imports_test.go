@@ -20,7 +20,7 @@ var imports = []struct {
 	{"connectors", []string{"serde/...", "state", "checkpoint"}},
 	{"connectors/connectortest/...", []string{"connectors", "serde/...", "state", "checkpoint"}},
 	{"connectors/*/...", []string{"connectors", "serde/...", "state", "checkpoint"}},
-	{"operators/...", []string{"connectors", "serde/...", "state/...", "internal/watermark"}},
+	{"operators/...", []string{"connectors", "serde/...", "state/...", "internal/watermark/..."}},
 	{"internal/crash/...", nil},
 	{"internal/watermark/...", nil},
 	{"internal/structure/...", nil},

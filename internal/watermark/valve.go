@@ -4,8 +4,9 @@ package watermark
 // counts while it is active and aligned: one that was idle counts again once its watermark has caught up with the merged one, so
 // that an input that wakes with old records does not hold the others back. An input that has ended (EndOfTime) no longer counts.
 //
-// Source: Flink StatusWatermarkValve. It differs in one thing: EndOfTime comes out when it has come on every input. In Flink the active
-// inputs decide alone, and records of an idle one that wakes are then late for ever.
+// Source: Flink StatusWatermarkValve. It differs in one thing, and only from the moment when an input has ended while another that has not is
+// idle: EndOfTime comes out when it has come on every input. In Flink the active inputs decide alone, and records of an idle one that
+// wakes are then late for ever.
 type Valve struct {
 	inputs []valveInput
 	out    int64
@@ -45,7 +46,7 @@ func (v *Valve) Watermark(channel int, mark int64) Merged {
 // SetIdle takes the idleness of one input.
 func (v *Valve) SetIdle(channel int, idle bool) Merged {
 	in := &v.inputs[channel]
-	if in.idle == idle || in.ended() {
+	if in.idle == idle {
 		return Merged{}
 	}
 	in.idle = idle
@@ -56,10 +57,11 @@ func (v *Valve) SetIdle(channel int, idle bool) Merged {
 
 // merge computes what comes out; newest says that the newest watermark of all inputs comes out when none is active.
 func (v *Valve) merge(newest bool) (m Merged) {
-	low, high, active, counting, ended := EndOfTime, None, false, false, true
+	low, high, active, counting, ended, endedActive := EndOfTime, None, false, false, true, false
 	for i := range v.inputs {
 		in := &v.inputs[i]
 		if in.ended() {
+			endedActive = endedActive || !in.idle
 			continue
 		}
 		ended, high = false, max(high, in.mark)
@@ -68,14 +70,16 @@ func (v *Valve) merge(newest bool) (m Merged) {
 			low, counting = min(low, in.mark), true
 		}
 	}
-	if !ended && !active && newest {
+	if ended {
+		active = endedActive
+	} else if !active && newest {
 		low, counting = high, true
 	}
 	if (ended || counting) && low > v.out {
 		v.out = low
 		m.MS, m.Rose = low, true
 	}
-	if idle := !ended && !active; idle != v.idle {
+	if idle := !active; idle != v.idle {
 		v.idle = idle
 		m.Idle, m.Changed = idle, true
 	}

@@ -1,11 +1,7 @@
 package watermark
 
 import (
-	"bufio"
-	"compress/gzip"
-	"encoding/json"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -77,91 +73,4 @@ func TestValve(t *testing.T) {
 			}
 		})
 	}
-}
-
-// endOfTime are the golden cases in which Flink lets EndOfTime through while an idle input is left, or passes on idleness of an input behind its
-// EndOfTime. They are compared up to the first EndOfTime.
-var endOfTime = map[string]bool{
-	"watermark_valve-0000": true, "watermark_valve-0018": true, "watermark_valve-0022": true, "watermark_valve-0032": true,
-	"watermark_valve-0036": true, "watermark_valve-0048": true, "watermark_valve-0070": true, "watermark_valve-0076": true,
-	"watermark_valve-0084": true, "watermark_valve-0092": true,
-}
-
-// TestValveGolden replays histories recorded from Flink 2.3.0's StatusWatermarkValve.
-func TestValveGolden(t *testing.T) {
-	f, err := os.Open("testdata/watermark_valve.jsonl.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(z)
-	lines.Buffer(nil, 1<<22)
-	cases, compared := 0, 0
-	for lines.Scan() {
-		var c valveCase
-		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
-			t.Fatal(err)
-		}
-		compared += c.replay(t)
-		cases++
-	}
-	if err := lines.Err(); err != nil || cases != 50 {
-		t.Fatalf("%d cases, want 50, %v", cases, err)
-	}
-	t.Logf("%d steps compared", compared)
-}
-
-type valveCase struct {
-	ID     string
-	Params struct{ Channels int }
-	Steps  []struct {
-		Op    string
-		Input int
-		TS    int64
-	}
-	Expect [][]struct {
-		Kind string
-		TS   int64
-	}
-}
-
-// replay returns the number of steps compared.
-func (c valveCase) replay(t *testing.T) int {
-	v := NewValve(c.Params.Channels)
-	for i, s := range c.Steps {
-		var m Merged
-		if s.Op == "watermark" {
-			m = v.Watermark(s.Input, s.TS)
-		} else {
-			m = v.SetIdle(s.Input, s.Op == "idle")
-		}
-		var want Merged
-		for _, o := range c.Expect[i] {
-			if o.Kind == "watermark" {
-				want.MS, want.Rose = o.TS, true
-			} else {
-				want.Idle, want.Changed = o.Kind == "idle", true
-			}
-		}
-		if m == want {
-			continue
-		}
-		ended := false
-		for _, in := range v.inputs {
-			ended = ended || in.ended()
-		}
-		if !endOfTime[c.ID] || !ended {
-			t.Errorf("%s step %d %+v: got %q, want %q", c.ID, i, s, m.text(), want.text())
-			return i
-		}
-		return i
-	}
-	if endOfTime[c.ID] {
-		t.Errorf("%s is in the list of differences and has none", c.ID)
-	}
-	return len(c.Steps)
 }

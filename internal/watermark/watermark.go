@@ -1,5 +1,6 @@
-// Package watermark merges watermarks and idleness: of the channels of one input (Valve) and of the inputs of one operator (Combiner). It
-// is pure bookkeeping, without clock and goroutine.
+// Package watermark makes, merges and aligns watermarks: Bounded and IdleTimer for one split, Multiplexer for the splits of a source subtask,
+// Valve for the channels of one input, Combiner for the inputs of an operator, Group for sources that must not run ahead of each other. It is
+// pure bookkeeping, without clock and goroutine.
 package watermark
 
 import "math"

@@ -1,0 +1,34 @@
+package dataflow
+
+import (
+	"fmt"
+
+	"github.com/millrace-io/millrace/internal/runtime"
+	"github.com/millrace-io/millrace/operators"
+)
+
+// Timestamps assigns event time and emits watermarks, see operators.Timestamps. Call it directly on a source to have one watermark per split, so
+// that splits may be read at different speeds. A split without records for a minute no longer holds the watermark back, unless
+// operators.Watermarks says otherwise; Watermarks.WithAlignment holds back splits and sources that are far ahead of others.
+func (s Stream[T]) Timestamps(w operators.Watermarks[T]) Stream[T] {
+	s.g.check("timestamps", w.Validate)
+	return s.Transform("", operators.Timestamps(w))
+}
+
+// checkAlignment refuses alignment where there are no splits to hold back, and a second one of the same source. aligned has, per source, the
+// step that aligns it.
+func checkAlignment(p *runtime.Plan, n *runtime.Node, h operators.Hooks, aligned map[*runtime.Node]*runtime.Node) error {
+	if h.Alignment == nil {
+		return nil
+	}
+	src := p.Source(n)
+	if src == nil {
+		return fmt.Errorf("dataflow: step %q aligns watermarks (group %q) and does not run in the tasks of a source, so it cannot hold any back; call Timestamps directly on the source, with its parallelism",
+			n.Label(), h.Alignment.Group)
+	}
+	if other := aligned[src]; other != nil {
+		return fmt.Errorf("dataflow: steps %q and %q both align source %q; leave Alignment to one of them", other.Label(), n.Label(), src.Label())
+	}
+	aligned[src] = n
+	return nil
+}
