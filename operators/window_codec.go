@@ -69,6 +69,36 @@ func (c listOf[E]) Decode(src []byte, v *[]E) error {
 // Schema implements serde.Serde.
 func (c listOf[E]) Schema() string { return `{"type":"array","items":"bytes"}` }
 
+// tailCodec encodes the newest elements of a window, given the codec of their list. nil for nil.
+func tailCodec[E any](list serde.Serde[[]E]) serde.Serde[bufferTail[E]] {
+	if list == nil {
+		return nil
+	}
+	return tailOf[E]{list}
+}
+
+type tailOf[E any] struct{ list serde.Serde[[]E] }
+
+// Append implements serde.Serde.
+func (c tailOf[E]) Append(dst []byte, v bufferTail[E]) ([]byte, error) {
+	return c.list.Append(binary.AppendVarint(dst, v.Chunks), v.Elements)
+}
+
+// Decode implements serde.Serde.
+func (c tailOf[E]) Decode(src []byte, v *bufferTail[E]) error {
+	chunks, n := binary.Varint(src)
+	if n <= 0 {
+		return errCutOff
+	}
+	v.Chunks = chunks
+	return c.list.Decode(src[n:], &v.Elements)
+}
+
+// Schema implements serde.Serde.
+func (c tailOf[E]) Schema() string {
+	return `{"type":"record","name":"bufferTail","fields":[{"name":"Chunks","type":"long"},{"name":"Elements","type":` + c.list.Schema() + `}]}`
+}
+
 // timestampedCodec encodes records with timestamps whose records have a codec of their own. nil for nil.
 func timestampedCodec[T any](of serde.Serde[T]) serde.Serde[TimestampedValue[T]] {
 	if of == nil {

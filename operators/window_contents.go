@@ -159,31 +159,3 @@ func (c *keptContents[T, E, V]) merge(into, from Window) error {
 	}
 	return nil
 }
-
-// windowBuffer is the list of elements of each window.
-type windowBuffer[E any] struct{ m *state.Map[Window, []E] }
-
-// append adds e at the end and reports whether it is the first.
-func (b *windowBuffer[E]) append(w Window, e E) (fresh bool, err error) {
-	es, ok, err := b.m.Get(w)
-	if err != nil {
-		return false, err
-	}
-	return !ok, b.m.Put(w, append(es, e))
-}
-
-// elements are those of w in the order in which they came. The slice belongs to the caller until the next call.
-func (b *windowBuffer[E]) elements(w Window) ([]E, error) {
-	es, _, err := b.m.Get(w)
-	return es, err
-}
-
-// replace makes es the elements of w. es may be a part of what elements returned.
-func (b *windowBuffer[E]) replace(w Window, es []E) error {
-	if len(es) == 0 {
-		return b.m.Remove(w)
-	}
-	return b.m.Put(w, es)
-}
-
-func (b *windowBuffer[E]) remove(w Window) error { return b.m.Remove(w) }

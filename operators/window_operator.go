@@ -54,6 +54,7 @@ func windowStage[K comparable, T, V, Out any](key func(T) K, codec serde.Serde[K
 		if build == nil {
 			return nil, errors.New("a window step needs a function: result, or build")
 		}
+		oneSubtask[K](t)
 		var failed error
 		op := &windowOperator[K, T, V, Out]{spec: s}
 		push, err := Process(key, codec, func(b *Keyed[K, T, Out]) { failed = op.declare(b, contents, build) })(t, emit)
@@ -72,7 +73,7 @@ func (op *windowOperator[K, T, V, Out]) declare(b *Keyed[K, T, Out], contents fu
 	s, t := &op.spec, b.Task()
 	op.event, op.lateMS, op.reach, op.size = s.eventTime(), s.latenessMS(), s.Windows.reach(), s.Windows.Size.Milliseconds()
 	op.ctx, op.wctx = b.ctx, &WindowCtx[K, Out]{ctx: b.ctx}
-	if s.trigger() == nil && op.event || s.Trigger.end == endOfEventTime {
+	if op.event || s.Trigger.byWatermark {
 		t.NeedsWatermarks("windows of event time")
 	}
 	t.UserFuncs(s.Gap, s.Assign, s.Evictor.Before, s.Evictor.After)

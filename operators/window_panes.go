@@ -51,6 +51,7 @@ func paneStage[K comparable, T, Acc, R, Out any](key func(T) K, codec serde.Serd
 		if agg.Add == nil || agg.Result == nil {
 			return nil, errNoAggregate
 		}
+		oneSubtask[K](t)
 		w := s.Windows
 		p := &panes[K, T, Acc, R, Out]{agg: agg, result: result, pane: w.pane(), reach: w.reach(),
 			size: w.Size.Milliseconds(), slide: w.Slide.Milliseconds(), offset: w.Offset.Milliseconds()}

@@ -169,28 +169,34 @@ func (op *windowOperator[K, T, V, Out]) armSession(c *Ctx[K, Out], s *session) {
 	}
 }
 
-// onSessionTimer is a timer of the sessions of the default trigger.
+// onSessionTimer is a timer of the sessions of the default trigger: several may wait for one time, one for its end, others for their clean-up.
 func (op *windowOperator[K, T, V, Out]) onSessionTimer(c *Ctx[K, Out], at int64) error {
-	live, err := op.sessions.Get()
-	if err != nil {
-		return err
+	for {
+		live, err := op.sessions.Get()
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(live, func(s session) bool { return s.TimerMS == at })
+		if i < 0 {
+			return nil // none is left, or it was of a session that is now part of another
+		}
+		if err := op.sessionDue(c, live, i, at); err != nil {
+			return err
+		}
 	}
-	i := slices.IndexFunc(live, func(s session) bool { return s.TimerMS == at })
-	if i < 0 {
-		return nil // of a session that was merged into another
-	}
-	s, w := &live[i], live[i].window()
+}
+
+// sessionDue is the timer of live[i].
+func (op *windowOperator[K, T, V, Out]) sessionDue(c *Ctx[K, Out], live []session, i int, at int64) error {
+	w, id := live[i].window(), live[i].ID
 	last, cleanup := w.LastMS(), op.cleanupMS(w)
-	id := s.ID
-	switch {
-	case at >= cleanup:
+	if at >= cleanup {
 		live = dropSessions(live, i, i+1)
-	case at < last:
-		s.TimerMS = last
-	default:
-		s.TimerMS = cleanup
-	}
-	if at < cleanup {
+	} else {
+		live[i].TimerMS = cleanup
+		if at < last {
+			live[i].TimerMS = last
+		}
 		c.timers.Register(op.domain(), live[i].TimerMS)
 	}
 	if err := op.keepSessions(live); err != nil {

@@ -27,7 +27,7 @@ func (s WindowSpec[T]) contentsName() string { return "contents of " + s.describ
 // Source: Flink WindowOperator; panes after Krishnamurthy, Wu, Franklin, "On-the-Fly Sharing for Streamed Aggregation" (2006).
 func WindowAggregate[K comparable, T, Acc, R, Out any, W Windowing[T]](key func(T) K, codec serde.Serde[K], w W, agg state.Aggregate[T, Acc, R], result func(K, Window, R) Out) Stage[T, Out] {
 	s := SpecOf[T](w)
-	if s.paned() && agg.Commutative && agg.Merge != nil && result != nil {
+	if s.paned() && (s.Windows.Size == s.Windows.Slide || agg.Commutative && agg.Merge != nil) && result != nil {
 		return paneStage(key, codec, s, agg, result)
 	}
 	return WindowAggregateProcess(key, codec, s, agg, passOn[K, R](result))
@@ -130,9 +130,4 @@ func evictedContents[K comparable, T, V, Out any](b *Keyed[K, T, Out], s WindowS
 		evict: &eviction[TimestampedValue[T]]{before: s.Evictor.Before, after: s.Evictor.After,
 			ctx: &EvictorCtx{task: b.Task()}},
 	}
-}
-
-// newWindowBuffer declares the list of elements of each window. codec nil: the derived one.
-func newWindowBuffer[E any, K comparable, T, Out any](b *Keyed[K, T, Out], name string, codec serde.Serde[E]) *windowBuffer[E] {
-	return &windowBuffer[E]{b.Map[Window, []E](name, state.Codec(listCodec(codec)))}
 }

@@ -35,6 +35,8 @@ type Trigger[T any] struct {
 	funcs  []any
 	// end is the domain at whose reaching of the window's end the trigger fires, if that is all that it does.
 	end endTrigger
+	// byWatermark says that the trigger waits for watermarks, whatever the windows.
+	byWatermark bool
 }
 
 // endTrigger tells the triggers that the engine knows, as they need no state and no timers of their own.

@@ -104,7 +104,7 @@ func (s *continuousState) after(atMS, intervalMS int64, w Window) int64 {
 }
 
 // ContinuousEventTimeTrigger gives early results: it fires at every multiple of interval that the watermark reaches while the window is open, and
-// as EventTimeTrigger. interval is whole ms, at least 1 ms.
+// as EventTimeTrigger. interval is whole ms, at least 1 ms. The global window fires so until the end of a bounded input, and then once.
 // Source: Flink ContinuousEventTimeTrigger.
 func ContinuousEventTimeTrigger[T any](interval time.Duration) Trigger[T] {
 	every := interval.Milliseconds()
@@ -133,6 +133,9 @@ func ContinuousEventTimeTrigger[T any](interval time.Duration) Trigger[T] {
 				return Continue
 			}
 			s.NextMS = min(addMS(atMS, every), c.window.LastMS())
+			if c.WatermarkMS() == EndOfTime && c.window == Everything {
+				s.NextMS = EndOfTime // else it would fire until the end of time
+			}
 			c.EventTimer(s.NextMS)
 			return Fire
 		},
@@ -149,7 +152,7 @@ func ContinuousEventTimeTrigger[T any](interval time.Duration) Trigger[T] {
 			}
 		},
 	})
-	t.fault = faultOfInterval("ContinuousEventTimeTrigger fires every", interval)
+	t.fault, t.byWatermark = faultOfInterval("ContinuousEventTimeTrigger fires every", interval), true
 	return t
 }
 
