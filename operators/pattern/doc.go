@@ -21,6 +21,9 @@
 //	NotNext         the very next event must not match
 //	NotFollowedBy   no event may match until the next stage has taken one; at the end of a pattern, until the time of Within is over
 //
+// An event that meets both a NotFollowedBy and the stage behind it refutes the match, unless it completes it; and between the events of a TimesRange
+// behind a NotFollowedBy, that still holds once an event was passed over. Both are as in Flink.
+//
 // Between the events of a loop the same three hold: Consecutive, relaxed (the default) and AllowCombinations. An open loop (OneOrMore, TimesOrMore)
 // matches with every number of events from the least on: a+ b over a1 a2 b matches a1 b, a2 b and a1 a2 b. A greedy loop takes an event whenever
 // it can instead of also leaving it to the next stage. Until ends an open loop: the event that meets it is not taken. If the last

@@ -280,18 +280,24 @@ func (m *matcher[T]) anyExpired(nowMS int64) bool {
 	return false
 }
 
-// expired reports whether p has outlived its window or gap, and since when.
+// expired reports whether p has outlived its window or gap, and since when: the first of both, in Flink the gap.
 func (m *matcher[T]) expired(p *partialMatch, nowMS int64) (deadlineMS int64, expired bool) {
 	if p.isStart() {
 		return 0, false
 	}
 	if gap := m.a.states[p.State].gapMS; gap > 0 && m.passed(p.LastMS, gap, nowMS) {
-		return m.plus(p.LastMS, gap), true
+		deadlineMS, expired = m.plus(p.LastMS, gap), true
+		if m.flink {
+			return deadlineMS, true
+		}
 	}
 	if w := m.a.windowMS; w > 0 && m.passed(p.StartMS, w, nowMS) {
-		return m.plus(p.StartMS, w), true
+		if end := m.plus(p.StartMS, w); !expired || end < deadlineMS {
+			deadlineMS = end
+		}
+		expired = true
 	}
-	return 0, false
+	return deadlineMS, expired
 }
 
 // passed reports whether d ms have passed from fromMS to nowMS.
