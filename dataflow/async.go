@@ -8,7 +8,8 @@ import (
 
 // Async calls f for each record, on goroutines beside the task, and passes on its results: in the order of the records, or as they come with
 // AsyncOptions.Unordered. Timeout, retries and the number of calls at a time are AsyncOptions; records whose results are not out are state, and called for
-// again after a restart. See operators.Async.
+// again after a restart. While the step is full its whole task waits: give what must not wait with it, another asynchronous step above all, a task of its own
+// by NewChain. See operators.Async.
 func (s Stream[T]) Async[U any](uid string, o operators.AsyncOptions[T, U], f func(ctx context.Context, v T) ([]U, error)) Stream[U] {
 	out := s.Transform(uid, operators.Async(o, f))
 	s.g.needUID(out.node, "an asynchronous step")

@@ -111,6 +111,7 @@ func (r AsyncRetry[Out]) delayMS(calls int) int64 {
 	if r.MaxDelay > 0 {
 		d = min(d, float64(r.MaxDelay))
 	}
+	d = min(d, float64(math.MaxInt64/2)) // growth without bound ends at infinity
 	if r.Jitter > 0 {
 		random := r.Rand
 		if random == nil {
@@ -118,7 +119,7 @@ func (r AsyncRetry[Out]) delayMS(calls int) int64 {
 		}
 		d -= d * r.Jitter * random()
 	}
-	return roundUpMS(time.Duration(min(d, float64(math.MaxInt64/2))))
+	return roundUpMS(time.Duration(d))
 }
 
 // again reports whether a call that has ended in this way is made again.
@@ -149,7 +150,7 @@ func roundUpMS(d time.Duration) int64 {
 }
 
 // Async calls f for each record and passes on its results, with the record's timestamp and key hash. f may wait for an outside system: it runs on
-// goroutines beside the task, which goes on meanwhile. f gets a context that ends with the task and when the record times out, and must come back
+// goroutines beside the task, which goes on meanwhile; the slice it returns belongs to the step then. f gets a context that ends with the task and when the record times out, and must come back
 // soon then: the task does not end before f has. f must not touch what the task uses; several calls run at once.
 //
 // Results come in the order of the records, or as they are there with AsyncOptions.Unordered, but then never across a watermark. A watermark goes out

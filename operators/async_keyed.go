@@ -15,7 +15,7 @@ import (
 
 // AsyncKeyed is Async that keeps the order of each key: a record is called for when the results of the record of the same key before it are there, so at
 // most one call of a key runs, and its results come in the order of its records. Between keys it is unordered. The timeout of a record begins with its
-// first call. codec encodes keys; nil takes the one that package serde derives. The input must be partitioned by key.
+// first call; while it waits for that it takes capacity. codec encodes keys; nil takes the one that package serde derives. The input must be partitioned by key.
 //
 // The records that are in the step at a checkpoint are keyed state: at another parallelism they go with their key.
 func AsyncKeyed[K comparable, In, Out any](key func(In) K, codec serde.Serde[K], o AsyncOptions[In, Out], f func(ctx context.Context, v In) ([]Out, error)) Stage[In, Out] {

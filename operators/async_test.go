@@ -149,6 +149,33 @@ func TestAsyncRestoresBeyondItsCapacity(t *testing.T) {
 	})
 }
 
+// TestAsyncRestoredCallsBegin as others end, and their timeouts with them.
+func TestAsyncRestoredCallsBegin(t *testing.T) {
+	s := newAsyncService()
+	o := asyncOptions{Capacity: 2, Timeout: time.Second, OnTimeout: func(o order) ([]string, error) { return []string{fmt.Sprint("late ", o.N)}, nil }}
+	stage := operators.AsyncCallback(o, s.call)
+	var from []*operatortest.Snapshot
+	for i := range int64(2) {
+		h := operatortest.New(t, stage, operatortest.Options{Subtask: int(i), Parallelism: 2})
+		h.Process(order{"a", 2*i + 1}, 1)
+		h.Process(order{"b", 2*i + 2}, 2)
+		from = append(from, h.Snapshot())
+	}
+	s.forget()
+	h := operatortest.New(t, stage, operatortest.Options{From: from})
+	if len(s.open) != 2 || s.open[1] == nil || s.open[2] == nil {
+		t.Fatalf("%d calls, want those for 1 and 2", len(s.open))
+	}
+	h.AdvanceProcessingTime(900)
+	s.end(2, []string{"two"}, nil)
+	h.AdvanceProcessingTime(1000)
+	want(t, "the first timed out", h.Outputs(), "late 1@1, two@2")
+	h.AdvanceProcessingTime(1899)
+	want(t, "before that of the third", h.Outputs(), "")
+	h.AdvanceProcessingTime(2000)
+	want(t, "the others timed out", h.Outputs(), "late 3@1, late 4@2")
+}
+
 // TestAsyncTimeout: the call's context ends and what it gives then does not count, whether it comes back at once or never while the task lives.
 func TestAsyncTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -192,6 +219,27 @@ func TestAsyncResultBeforeTheTimeout(t *testing.T) {
 	s.end(1, []string{"one"}, nil)
 	h.AdvanceProcessingTime(5000)
 	want(t, "the result", h.Outputs(), "one@10")
+}
+
+// TestAsyncResultDuringTheTimeout: a result that comes while records time out, and too late for its own, does not count.
+func TestAsyncResultDuringTheTimeout(t *testing.T) {
+	s := newAsyncService()
+	o := asyncOptions{Timeout: time.Second, OnTimeout: func(o order) ([]string, error) {
+		if o.N == 1 {
+			s.end(2, []string{"two"}, nil)
+		}
+		return []string{fmt.Sprint("late ", o.N)}, nil
+	}}
+	h := operatortest.New(t, operators.AsyncCallback(o, s.call), operatortest.Options{})
+	h.Process(order{"a", 1}, 10)
+	h.Process(order{"b", 2}, 20)
+	h.AdvanceProcessingTime(1000)
+	h.Process(order{"c", 3}, 30) // takes the place of the second one
+	h.Process(order{"d", 4}, 40)
+	s.end(4, []string{"four"}, nil)
+	want(t, "each once", h.Outputs(), "late 1@10, late 2@20")
+	s.end(3, []string{"three"}, nil)
+	want(t, "the others", h.Outputs(), "three@30, four@40")
 }
 
 func TestAsyncFailures(t *testing.T) {
@@ -406,6 +454,50 @@ func TestAsyncRetryDelays(t *testing.T) {
 	}
 	s.end(1, nil, errAsyncBroken)
 	wantError(t, h.TryWake(), "broken")
+}
+
+// TestAsyncRetryGrowsWithoutBound: the delay is long then, and never negative.
+func TestAsyncRetryGrowsWithoutBound(t *testing.T) {
+	s := newAsyncService()
+	h := operatortest.New(t, operators.AsyncCallback(asyncOptions{Retry: operators.AsyncRetry[string]{
+		Attempts: 3, Delay: time.Hour, Factor: math.MaxFloat64, Jitter: 1, Rand: func() float64 { return 0 }}}, s.call), operatortest.Options{})
+	h.Process(order{"a", 1}, 1)
+	for _, least := range []int64{3_600_000, 1 << 42} {
+		s.end(1, nil, errAsyncBroken)
+		h.Wake()
+		due, ok := h.Task().Hooks().NextTimer()
+		if !ok || due < least {
+			t.Fatalf("the next call is due at %d (%v), want %d or later", due, ok, least)
+		}
+		h.AdvanceProcessingTime(due)
+	}
+}
+
+// TestAsyncForgetsCallsThatNeverBegan: a record that has timed out while functions that do not look at their context had all goroutines is not called
+// for when one comes back.
+func TestAsyncForgetsCallsThatNeverBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		deaf, called := make(chan struct{}), make(chan int64, 10)
+		o := asyncOptions{Capacity: 1, Timeout: time.Second, OnTimeout: func(o order) ([]string, error) { return []string{fmt.Sprint("late ", o.N)}, nil }}
+		h := operatortest.New(t, operators.Async(o, func(_ context.Context, o order) ([]string, error) {
+			called <- o.N
+			<-deaf
+			return []string{fmt.Sprint(o.N)}, nil
+		}), operatortest.Options{})
+		for n := int64(1); n <= 2; n++ {
+			h.Process(order{"a", n}, n)
+			synctest.Wait()
+			h.AdvanceProcessingTime(1000 * n)
+		}
+		h.Process(order{"a", 3}, 3)
+		synctest.Wait()
+		close(deaf)
+		synctest.Wait()
+		want(t, "the last one in time", h.Outputs(), "late 1@1, late 2@2, 3@3")
+		if close(called); <-called != 1 || <-called != 3 || <-called != 0 {
+			t.Error("called for others than 1 and 3")
+		}
+	})
 }
 
 func TestAsyncPanicIsNotTriedAgain(t *testing.T) {
