@@ -2,6 +2,8 @@ package operators_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/millrace-io/millrace/operators"
@@ -11,6 +13,9 @@ import (
 var _ = claimGolden(
 	goldenFamily{name: "co_process", subject: coProcessSubject},
 	goldenFamily{name: "broadcast_state", operator: "broadcast", subject: broadcastSubject},
+	goldenFamily{name: "interval_join", subject: intervalSubject},
+	goldenFamily{name: "window_join", subject: windowJoinSubject},
+	goldenFamily{name: "window_cogroup", subject: windowJoinSubject},
 )
 
 // keyedText is a text that an operator emits for a key.
@@ -133,4 +138,71 @@ func sumsUnderRules(b *operators.KeyedBroadcast[string, goldenRecord, goldenReco
 			return c.Emit(keyedText{c.Key(), fmt.Sprintf("visit=%d", n)})
 		})
 	})
+}
+
+// intervalSubject joins both inputs by time.
+func intervalSubject(c goldenCase) (goldenSubject, error) {
+	var p struct {
+		Lower, Upper   int64
+		LowerInclusive bool `json:"lower_inclusive"`
+		UpperInclusive bool `json:"upper_inclusive"`
+	}
+	err := c.decodeParams(&p)
+	between := operators.Interval{Lower: ms(p.Lower), Upper: ms(p.Upper), ExclusiveLower: !p.LowerInclusive, ExclusiveUpper: !p.UpperInclusive}
+	type ctx = *operators.JoinCtx[string, keyedText]
+	stage := operators.IntervalJoinProcess(goldenKey, goldenKey, nil, between, operators.JoinCodecs[goldenRecord, goldenRecord]{}, func(c ctx, l, r goldenRecord) error {
+		return c.Emit(keyedText{c.Key(), fmt.Sprintf("%d|%d@%d|%d", l.Value, r.Value, c.LeftMS(), c.RightMS())})
+	})
+	return twoInputs(stage, renderKeyedText).
+		side("left_late", operators.LateLeft[goldenRecord](), renderRecord).
+		side("right_late", operators.LateRight[goldenRecord](), renderRecord), err
+}
+
+// windowJoinSubject pairs or lists the records of both inputs in windows.
+func windowJoinSubject(c goldenCase) (goldenSubject, error) {
+	type either = operators.Either[goldenRecord, goldenRecord]
+	var p struct {
+		Kind, Function  string
+		Assigner        goldenAssigner
+		AllowedLateness int64 `json:"allowed_lateness"`
+	}
+	if err := c.decodeParams(&p); err != nil {
+		return nil, err
+	}
+	spec, err := goldenWindows(p.Assigner, func(e either) int64 {
+		if e.First != nil {
+			return e.First.Value
+		}
+		return e.Second.Value
+	})
+	if err != nil {
+		return nil, err
+	}
+	spec.AllowedLateness = ms(p.AllowedLateness)
+	switch p.Kind + " " + p.Function {
+	case "join pair":
+		type pair struct{ first, second goldenRecord }
+		stage := operators.WindowJoin(goldenKey, goldenKey, nil, spec, func(a, b goldenRecord) pair { return pair{a, b} })
+		return twoInputs(stage, func(v pair, o *goldenOutput) {
+			o.Key, o.Value = v.first.Key, fmt.Sprintf("%d|%d", v.first.Value, v.second.Value)
+		}).commonWatermark(), nil
+	case "cogroup pair_lists", "cogroup pair_lists_sorted":
+		stage := operators.WindowCoGroup(goldenKey, goldenKey, nil, spec, func(c *operators.WindowCtx[string, keyedText], first, second []goldenRecord) error {
+			return c.Emit(keyedText{c.Key(), listText(first, p.Function) + "|" + listText(second, p.Function)})
+		})
+		return twoInputs(stage, renderKeyedText).commonWatermark(), nil
+	}
+	return nil, fmt.Errorf("nobody knows the %s function %q", p.Kind, p.Function)
+}
+
+// listText is the values of rs, joined, in the order of arrival or sorted as function says.
+func listText(rs []goldenRecord, function string) string {
+	var values []int64
+	for _, r := range rs {
+		values = append(values, r.Value)
+	}
+	if strings.HasSuffix(function, "_sorted") {
+		slices.Sort(values)
+	}
+	return strings.ReplaceAll(strings.Trim(fmt.Sprint(values), "[]"), " ", ",")
 }
