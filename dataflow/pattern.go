@@ -12,7 +12,11 @@ func (k KeyedStream[T, K]) Pattern[U any](uid string, p pattern.Pattern[T], resu
 	return k.PatternWith(uid, p, pattern.Options[T]{}, result)
 }
 
-// PatternWith is Pattern with options: processing time, the limit of partial matches, a codec for events in state.
+// PatternWith is Pattern with options: processing time, the limit of partial matches, a codec for events in state (default: the one given to the
+// stream by WithCodec, else the derived one).
 func (k KeyedStream[T, K]) PatternWith[U any](uid string, p pattern.Pattern[T], o pattern.Options[T], result func(K, pattern.Match[T]) U) Stream[U] {
+	if o.Codec == nil {
+		o.Codec = k.s.codec
+	}
 	return k.Transform(uid, pattern.Stage(k.key, k.codec, p, o, result))
 }
