@@ -27,7 +27,6 @@ type goldenCase struct {
 	Expect   [][]goldenOutput
 
 	decoded *bool // the family has looked at Params
-	excuses []goldenExcuse
 }
 
 // decodeParams reads the case's parameters into p, a pointer to a struct of the family; one that the struct does not name is an error. A family

@@ -450,7 +450,7 @@ func TestGoldenJobs(t *testing.T) {
 				continue
 			}
 			ran++
-			replayOn(t, true, f, applyGoldenRules(goldenRules, true, f.name, c, applied))
+			replayOn(t, true, f, applyGoldenRules(goldenRules, f.name, c, applied))
 		}
 		t.Logf("%s: %d of %d cases replayed in jobs that begin in 1 and in 3 subtasks%s", f.name, ran, len(cases), f.onlyAsked(cases[0]))
 		logRules(t, applied)

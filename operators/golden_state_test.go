@@ -16,15 +16,6 @@ var _ = claimGolden(
 	goldenFamily{name: "key_groups", replay: keyGroupReplay, why: "how keys are assigned to subtasks is no operator"},
 )
 
-var _ = meantDifference(goldenRule{name: "own hash", reason: "keys are hashed by their encoding, not as Java objects; the way from a key group to its subtask is Flink's",
-	families: []string{"key_groups"}, adjust: ownHash})
-
-// meantDifference adds a rule in a variable declaration of the file that describes its families.
-func meantDifference(r goldenRule) bool {
-	goldenRules = append(goldenRules, r)
-	return true
-}
-
 // ownHash is the rule of the family key_groups.
 func ownHash(c goldenCase) (expect [][]goldenOutput, changed bool) {
 	for _, step := range c.Expect {

@@ -110,7 +110,7 @@ func TestGolden(t *testing.T) {
 	eachGolden(t, func(t *testing.T, f goldenFamily, cases []goldenCase) {
 		applied := map[string]int{}
 		for _, c := range cases {
-			c = applyGoldenRules(goldenRules, false, f.name, c, applied)
+			c = applyGoldenRules(goldenRules, f.name, c, applied)
 			if f.replay == nil {
 				replayOn(t, false, f, c)
 			} else if err := replayRunner(t, f, c); err != nil {
