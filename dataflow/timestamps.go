@@ -15,6 +15,13 @@ func (s Stream[T]) Timestamps(w operators.Watermarks[T]) Stream[T] {
 	return s.Transform("", operators.Timestamps(w))
 }
 
+// SourceAlignment is the state of watermark alignment of one source subtask.
+type SourceAlignment = runtime.Alignment
+
+// Alignment is the state of every source subtask that is held together with others by Watermarks.WithAlignment: which splits are held back now,
+// and how far the subtask is ahead. It is empty between two attempts of the job.
+func (j *Job) Alignment() []SourceAlignment { return j.j.Alignments() }
+
 // checkAlignment refuses alignment where there are no splits to hold back, and a second one of the same source. aligned has, per source, the
 // step that aligns it.
 func checkAlignment(p *runtime.Plan, n *runtime.Node, h operators.Hooks, aligned map[*runtime.Node]*runtime.Node) error {

@@ -67,6 +67,9 @@ func (a *aligner) publish() {
 		a.renew()
 	}
 	own := operators.EndOfTime
+	if len(a.splits) == 0 && !a.d.placed {
+		own = operators.NoWatermark // or others would run away before the first splits of this source are found
+	}
 	for i := range a.splits {
 		s := &a.splits[i]
 		if s.mark, s.counts = a.spec.Mark(s.number); s.counts {

@@ -285,7 +285,7 @@ func (a *attempt) handle(ev any) (done bool, err error) {
 	case failedEvent:
 		return false, ev.err
 	case discoveredEvent:
-		a.enumerators[ev.uid].assign()
+		a.enumerators[ev.uid].discovered()
 		return false, nil
 	case splitFinishedEvent:
 		a.enumerators[ev.uid].finished(ev.subtask, ev.split)

@@ -17,6 +17,7 @@ type enumerator struct {
 	owner map[string]int
 	loads []int
 	last  bool // the tasks know that no split will come
+	first bool // Discover has returned once
 	kick  chan struct{}
 }
 
@@ -78,6 +79,18 @@ func (e *enumerator) assign() {
 		if len(lot) > 0 || last {
 			e.tasks[i].box.put(splitsLetter{splits: lot, last: last})
 		}
+	}
+}
+
+// discovered gives out what Discover has found. After its first return every task knows that it has got what there is, if nothing.
+func (e *enumerator) discovered() {
+	e.assign()
+	if e.first {
+		return
+	}
+	e.first = true
+	for _, t := range e.tasks {
+		t.box.put(splitsLetter{})
 	}
 }
 

@@ -43,6 +43,8 @@ type sourceDriver struct {
 	// polled is emitted at the begin of the current poll; times are those of the splits, by number.
 	polled int64
 	times  []splitTimes
+	// placed says that the splits that were there at the beginning have been given out.
+	placed bool
 	// align is nil unless the source is aligned with others.
 	align *aligner
 }
@@ -145,6 +147,7 @@ func (s *sourceDriver) receive(l letter) error {
 	switch l := l.(type) {
 	case splitsLetter:
 		s.noMore = s.noMore || l.last
+		s.placed = true
 		if err := s.add(l.splits); err != nil {
 			return err
 		}

@@ -27,11 +27,11 @@ type Member struct {
 	_     [64]byte // a member's numbers change often: they lie on a cache line of their own
 }
 
-// Join adds a member, which does not count until it publishes a watermark. wake is called, by the goroutine of whoever has published, when what the
+// Join adds a member, which counts as being at the beginning of time until it publishes something else. wake is called, by the goroutine of whoever has published, when what the
 // member waits for has come; it must not block.
 func (g *Group) Join(wake func()) *Member {
 	m := &Member{group: g, wake: wake}
-	m.mark.Store(EndOfTime)
+	m.mark.Store(None)
 	m.until.Store(None)
 	g.members = append(g.members, m)
 	return m

@@ -18,7 +18,7 @@ func TestGroupAgainstTheModel(t *testing.T) {
 		waits := make([]*int64, n)
 		for i := range members {
 			members[i] = g.Join(func() { woken[i]++ })
-			marks[i] = EndOfTime
+			marks[i] = None
 		}
 		least := func() int64 {
 			low := EndOfTime
