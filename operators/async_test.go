@@ -179,11 +179,16 @@ func TestAsyncRestoredCallsBegin(t *testing.T) {
 // TestAsyncTimeout: the call's context ends and what it gives then does not count, whether it comes back at once or never while the task lives.
 func TestAsyncTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var causes []error
 		late := make(chan func([]string, error), 3)
 		o := asyncOptions{Timeout: 100 * time.Millisecond, OnTimeout: func(o order) ([]string, error) { return []string{fmt.Sprint("late ", o.N)}, nil }}
 		h := operatortest.New(t, operators.AsyncCallback(o, func(ctx context.Context, o order, done func([]string, error)) {
-			context.AfterFunc(ctx, func() { causes = append(causes, ctx.Err()) })
+			context.AfterFunc(ctx, func() {
+				mu.Lock()
+				defer mu.Unlock()
+				causes = append(causes, ctx.Err())
+			})
 			late <- done
 		}), operatortest.Options{})
 		h.Process(order{"a", 1}, 10)
@@ -203,10 +208,15 @@ func TestAsyncTimeout(t *testing.T) {
 		second([]string{"twice"}, nil)
 		want(t, "in time", h.Outputs(), "two@20")
 		h.Process(order{"c", 3}, 30)
-		h.Close()
-		(<-late)([]string{"closed"}, nil)
+		synctest.Wait()
 		if len(causes) != 1 {
-			t.Error("a call that has ended was cancelled")
+			t.Error("a call that is not over, or has given its result, was cancelled")
+		}
+		h.Close()
+		synctest.Wait()
+		(<-late)([]string{"closed"}, nil)
+		if len(causes) == 1 {
+			t.Error("the context of the call that is not over did not end with the task")
 		}
 	})
 }
