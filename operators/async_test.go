@@ -269,10 +269,11 @@ func TestAsyncFailures(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := operatortest.New(t, operators.Async(asyncOptions{}, c.f), operatortest.Options{UID: "look-up"})
-				h.Process(order{"a", 1}, 10)
-				synctest.Wait()
-				h.Task().Context().At = connectors.Coordinates{} // the task has gone on to something else
-				err := h.TryWake()
+				err := h.TryProcess(order{"a", 1}, 10)
+				if synctest.Wait(); err == nil { // else the call was over before the record was in
+					h.Task().Context().At = connectors.Coordinates{} // the task has gone on to something else
+					err = h.TryWake()
+				}
 				wantError(t, err, c.says, `step "look-up"`, "operatortest/0@0")
 				if c.name == "panic with an error" && !errors.Is(err, errAsyncBroken) {
 					t.Error("the cause is lost")
@@ -515,9 +516,11 @@ func TestAsyncPanicIsNotTriedAgain(t *testing.T) {
 		var calls atomic.Int64
 		h := operatortest.New(t, operators.Async(asyncOptions{Retry: operators.AsyncRetry[string]{Attempts: 3, OnError: func(error) bool { return true }}},
 			func(context.Context, order) ([]string, error) { calls.Add(1); panic("boom") }), operatortest.Options{})
-		h.Process(order{"a", 1}, 1)
-		synctest.Wait()
-		wantError(t, h.TryWake(), "boom")
+		err := h.TryProcess(order{"a", 1}, 1)
+		if synctest.Wait(); err == nil {
+			err = h.TryWake()
+		}
+		wantError(t, err, "boom")
 		if n := calls.Load(); n != 1 {
 			t.Errorf("%d calls, want 1", n)
 		}
