@@ -3,6 +3,7 @@ package dataflow
 import (
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/serde"
+	"github.com/millrace-io/millrace/state"
 )
 
 // KeyedStream is a stream partitioned by a key: all records of one key are processed by one subtask, in the order of each sender.
@@ -39,12 +40,14 @@ func (k KeyedStream[T, K]) Process[U any](uid string, build func(*operators.Keye
 	return k.Transform(uid, operators.Process(k.key, k.codec, build))
 }
 
-// Reduce combines the records of each key into one and passes on the result after each record.
-func (k KeyedStream[T, K]) Reduce(uid string, f func(a, b T) T) Stream[T] {
-	return k.Transform(uid, operators.Reduce(k.key, k.codec, f))
+// Reduce combines the records of each key into one and passes on the result after each record. opts bound how long a result is kept: state.TTL
+// or state.EventTimeTTL. See operators.Reduce.
+func (k KeyedStream[T, K]) Reduce(uid string, f func(a, b T) T, opts ...state.Option) Stream[T] {
+	return k.Transform(uid, operators.Reduce(k.key, k.codec, f, opts...))
 }
 
-// Fold folds the records of each key into an accumulator that begins as its zero value, and passes it on after each record.
-func (k KeyedStream[T, K]) Fold[Acc any](uid string, f func(acc Acc, v T) Acc) Stream[Acc] {
-	return k.Transform(uid, operators.Fold(k.key, k.codec, f))
+// Fold folds the records of each key into an accumulator that begins as its zero value, and passes it on after each record. opts are those of
+// Reduce. See operators.Fold.
+func (k KeyedStream[T, K]) Fold[Acc any](uid string, f func(acc Acc, v T) Acc, opts ...state.Option) Stream[Acc] {
+	return k.Transform(uid, operators.Fold(k.key, k.codec, f, opts...))
 }

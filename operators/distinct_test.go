@@ -134,12 +134,13 @@ func BenchmarkDistinct(b *testing.B) {
 		opts []state.Option
 	}{{"no TTL", nil}, {"event-time TTL", []state.Option{state.EventTimeTTL(time.Hour)}}} {
 		b.Run(c.name, func(b *testing.B) {
-			benchDedup(b, operators.Distinct(benchKey, nil, c.opts...))
+			benchKnownKeys(b, operators.Distinct(benchKey, nil, c.opts...))
 		})
 	}
 }
 
-func benchDedup[Out any](b *testing.B, stage operators.Stage[benchRecord, Out]) {
+// benchKnownKeys is one record of a known key.
+func benchKnownKeys[Out any](b *testing.B, stage operators.Stage[benchRecord, Out]) {
 	h := operatortest.New(b, stage, operatortest.Options{Discard: true}).KeyBy(benchKey, nil)
 	for n := range int64(2 * benchKeys) {
 		h.Process(scattered(n), n)

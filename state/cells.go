@@ -80,7 +80,7 @@ func (c *cells[K, V]) getSlow() (v V, ok bool, err error) {
 			c.drop(s)
 			return v, ok, nil
 		}
-		if c.onRead {
+		if before := int64(s.meta >> metaExpiry); c.onRead && c.k.touchedAt(&c.lifetime, before) != before {
 			s = c.writable(s)
 			c.renew(s)
 			c.soil(s)

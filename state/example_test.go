@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/millrace-io/millrace/serde"
@@ -50,6 +51,27 @@ func ExampleMap() {
 	// Output:
 	// ink 1
 	// tea 4
+}
+
+// State with a time to live in event time is forgotten when the watermark says so, in every run over the same records at the same place. In a job
+// the operator gives its clock; here it is a variable.
+func ExampleEventTimeTTL() {
+	timestamp, watermark := int64(0), int64(math.MinInt64)
+	s := state.NewKeyed[string](nil, state.Config{EventTime: func() (int64, int64) { return timestamp, watermark }})
+	last := s.Value[string]("last", state.EventTimeTTL(time.Minute))
+	openExample(s)
+	at := func(ms int64) { timestamp = ms; s.SetCurrent("card", 1) }
+	at(10_000)
+	must(last.Set("Oslo"))
+	for _, watermark = range []int64{69_999, 70_000} {
+		at(watermark)
+		place, ok, err := last.Lookup()
+		must(err)
+		fmt.Printf("%q %v\n", place, ok)
+	}
+	// Output:
+	// "Oslo" true
+	// "" false
 }
 
 func ExampleReducing() {

@@ -191,11 +191,13 @@ func (l *lists[K, T]) read() (*listObject[T], []T, error) {
 
 // renew touches every element. A running Range has no use for stamps, so they are changed in place.
 func (l *lists[K, T]) renew(o *listObject[T]) {
-	for i, e := range o.expiries {
-		o.expiries[i] = l.k.touchedAt(&l.lifetime, e)
-		l.plan(o, o.expiries[i])
+	for i, before := range o.expiries {
+		if e := l.k.touchedAt(&l.lifetime, before); e != before {
+			o.expiries[i] = e
+			o.saved = min(o.saved, i)
+			l.plan(o, e)
+		}
 	}
-	o.saved = 0
 }
 
 // dropExpired removes every expired element. A running Range keeps what it has: the slices are replaced, not changed.
@@ -286,7 +288,7 @@ func (l *lists[K, T]) empty(o *listObject[T]) error {
 // shrink forgets an empty object that no store needs to hear of, and reports whether it did.
 func (l *lists[K, T]) shrink(o *listObject[T]) bool {
 	if l.k.store == nil && len(o.vals) == 0 && o.pins == 0 {
-		l.forget()
+		l.forget(o)
 		return true
 	}
 	return false

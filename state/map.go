@@ -152,9 +152,7 @@ func (m *maps[K, MK, MV]) get(k MK) (v MV, ok bool, err error) {
 			}
 			return v, m.shown, nil
 		}
-		if m.onRead {
-			m.store(o, k, c)
-		}
+		m.renew(o, k, c)
 	}
 	return c.v, true, nil
 }
@@ -201,6 +199,13 @@ func (m *maps[K, MK, MV]) store(o *mapObject[MK, MV], k MK, c mapCell[MV]) {
 	o.cells[k] = c
 }
 
+// renew touches a cell that is read.
+func (m *maps[K, MK, MV]) renew(o *mapObject[MK, MV], k MK, c mapCell[MV]) {
+	if before := int64(c.meta >> metaExpiry); m.onRead && m.k.touchedAt(&m.lifetime, before) != before {
+		m.store(o, k, c)
+	}
+}
+
 func (m *maps[K, MK, MV]) remove(k MK) error {
 	o, err := m.object(false)
 	if o == nil || err != nil {
@@ -243,7 +248,7 @@ func (m *maps[K, MK, MV]) dropCell(o *mapObject[MK, MV], k MK, c mapCell[MV]) {
 // shrink forgets an object that says nothing any more.
 func (m *maps[K, MK, MV]) shrink(o *mapObject[MK, MV]) {
 	if m.k.store == nil && len(o.cells) == 0 && o.pins == 0 {
-		m.forget()
+		m.forget(o)
 	}
 }
 
@@ -361,13 +366,10 @@ func (m *maps[K, MK, MV]) visit(fn func(MK, MV) error) error {
 		if !ok || c.absent() {
 			continue
 		}
-		switch expired := c.expired(now); {
-		case expired:
-			if m.dropCell(o, e.key, c); !m.shown {
-				continue
-			}
-		case m.onRead:
-			m.store(o, e.key, c)
+		if !c.expired(now) {
+			m.renew(o, e.key, c)
+		} else if m.dropCell(o, e.key, c); !m.shown {
+			continue
 		}
 		if err := fn(e.key, c.v); err != nil {
 			return err

@@ -71,10 +71,10 @@ func (t *objects[K, O]) create(o *O) error {
 	return nil
 }
 
-// forget removes the object of the current key from the table.
-func (t *objects[K, O]) forget() {
+// forget removes o from the table, if it is the object of the current key: a reader that still holds what was there before is not.
+func (t *objects[K, O]) forget(o *O) {
 	g := &t.groups[t.k.group]
-	if s := g.find(t.k.hash, t.k.key); s != nil {
+	if s := g.find(t.k.hash, t.k.key); s != nil && s.val == o {
 		g.remove(s)
 	}
 	t.reset()

@@ -138,6 +138,22 @@ func testTTLSweep(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 	}
 }
 
+// testExpiredListWhileRange changes a list whose elements have all expired while they are visited for the last time.
+func testExpiredListWhileRange(t *testing.T, newBackend func(t *testing.T) state.Backend) {
+	c := newClock()
+	o := start(t, declare(c.Now, state.TTL(time.Second), state.ReturnExpiredIfNotCleanedUp(), state.DisableCleanupInBackground()), newBackend(t), 0, 1)
+	must(t, o.at("k").list.Append("a", "b"))
+	c.advance(time.Second)
+	o.at("k")
+	var seen []string
+	must(t, o.list.Range(func(v string) error {
+		seen = append(seen, v)
+		return o.list.Append(v + v)
+	}))
+	equal(t, "expired elements", seen, []string{"a", "b"})
+	equal(t, "list", get[[]string](t)(o.list.Values()), []string{"aa", "bb"})
+}
+
 // testTTLRenewal reads, which renews the expiry, between the barrier and the upload: the image must keep the old one.
 func testTTLRenewal(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 	c := newClock()
