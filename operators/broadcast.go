@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/millrace-io/millrace/serde"
 	"github.com/millrace-io/millrace/state"
@@ -172,7 +174,19 @@ func (b *KeyedBroadcast[K, A, B, Out]) pushBroadcast() func(B) error {
 	s, f := b.s, b.onBroadcast
 	return func(v B) error {
 		s.NoCurrent()
+		defer explainNoKey()
 		return c.outcome(v, f(c, v))
+	}
+}
+
+// explainNoKey says what a panic of package state means that comes from access to keyed state without a key.
+func explainNoKey() {
+	v := recover()
+	if err, ok := v.(runtime.Error); ok && strings.Contains(err.Error(), "[-1]") {
+		v = fmt.Sprintf("%v; if this is access to keyed state: a broadcast record has no key, use ForEachKey", err)
+	}
+	if v != nil {
+		panic(v) // the stack of the first panic is still beneath
 	}
 }
 

@@ -216,3 +216,26 @@ func ExampleTemporalJoin() {
 	// [3 EUR at 110 5 EUR at 115]
 	// [USD3@59999]
 }
+
+// The join with the row as it is now, in processing time, is a CoProcess that keeps the row in a value state.
+func ExampleCoProcess_currentRow() {
+	type builder = operators.CoKeyed[string, order, order, string]
+	current := operators.CoProcess(who, who, nil, func(b *builder) {
+		row := b.Value[order]("row")
+		b.OnFirst(func(c *operators.Ctx[string, string], o order) error {
+			rate, ok, err := row.Lookup()
+			if !ok || err != nil {
+				return err
+			}
+			return c.Emit(fmt.Sprint(o.N, " ", o.Who, " at ", rate.N))
+		})
+		b.OnSecond(func(_ *operators.Ctx[string, string], rate order) error { return row.Set(rate) })
+	})
+	h := operatortest.New2(exampleTB{}, current, operatortest.Options{}).KeyBy(who, who, nil)
+	h.ProcessA(order{"EUR", 1}, 0)
+	h.ProcessB(order{"EUR", 110}, 0)
+	h.ProcessA(order{"EUR", 2}, 0)
+	fmt.Println(h.Records())
+	// Output:
+	// [2 EUR at 110]
+}
