@@ -69,7 +69,6 @@ func ExampleGraph_Check() {
 	// Output:
 	// step "orders": memory: Source has Splits 0, Records -1 and PerCheckpoint 0, want 0 or more
 	// memory: Source.Value is nil; it makes the records
-	// step "window": operators: window size is 0s, want a whole number of ms, at least 1ms
 	// dataflow: the uid "orders" is given to two steps; a uid is unique in the graph
 	// dataflow: step "orders": operators: window size is 0s, want a whole number of ms, at least 1ms
 }

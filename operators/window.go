@@ -100,6 +100,8 @@ func (w Windows) Validate() error {
 		if w.Size != 0 || w.Slide != 0 || w.Offset != 0 || w.All && w.Gap != 0 {
 			errs = append(errs, fmt.Errorf("operators: Windows %+v are of several kinds; make them with Tumbling, Sliding, Session or Global", w))
 		}
+	case w.Size == 0 && w.Slide == 0:
+		errs = append(errs, errors.New("operators: window size is 0s and session gap is 0s, want one of them, a whole number of ms, at least 1ms"))
 	default:
 		check("size", w.Size)
 		check("slide", w.Slide)
