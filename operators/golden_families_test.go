@@ -1,15 +1,12 @@
 package operators_test
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/millrace-io/millrace/operators"
-	"github.com/millrace-io/millrace/state"
 )
 
 var _ = claimGolden(
@@ -18,64 +15,6 @@ var _ = claimGolden(
 	goldenFamily{name: "timers_processing", operator: "process_timers", subject: timersSubject},
 	goldenFamily{name: "timers_mixed", operator: "process_timers", subject: timersSubject},
 )
-
-// tally is an accumulator for all functions of the window families.
-type tally struct {
-	Sum, N, Min, Max int64
-	Items            []tallied // in the order of arrival
-}
-
-type tallied struct{ Seq, Value int64 }
-
-func tallyAggregate(function string) (state.Aggregate[goldenRecord, tally, any], bool) {
-	results := map[string]func(tally) any{
-		"sum":         func(a tally) any { return a.Sum },
-		"reduce_sum":  func(a tally) any { return a.Sum },
-		"count":       func(a tally) any { return a.N },
-		"min":         func(a tally) any { return a.Min },
-		"max":         func(a tally) any { return a.Max },
-		"avg":         func(a tally) any { return a.Sum / a.N },
-		"reduce_last": func(a tally) any { return a.Items[len(a.Items)-1].Value },
-		"list":        joined,
-		"concat":      joined,
-		"list_sorted": func(a tally) any {
-			a.Items = slices.SortedFunc(slices.Values(a.Items), func(x, y tallied) int { return cmp.Compare(x.Value, y.Value) })
-			return joined(a)
-		},
-	}
-	result, ok := results[function]
-	return state.Aggregate[goldenRecord, tally, any]{
-		Add: func(a tally, r goldenRecord) tally {
-			return mergeTally(a, tally{r.Value, 1, r.Value, r.Value, []tallied{{r.Seq, r.Value}}})
-		},
-		Merge:  mergeTally,
-		Result: result,
-	}, ok
-}
-
-func mergeTally(a, b tally) tally {
-	if a.N == 0 {
-		return b
-	}
-	items := slices.Concat(a.Items, b.Items)
-	slices.SortFunc(items, func(x, y tallied) int { return cmp.Compare(x.Seq, y.Seq) })
-	return tally{a.Sum + b.Sum, a.N + b.N, min(a.Min, b.Min), max(a.Max, b.Max), items}
-}
-
-func joined(a tally) any {
-	var parts []string
-	for _, i := range a.Items {
-		parts = append(parts, strconv.FormatInt(i.Value, 10))
-	}
-	return strings.Join(parts, ",")
-}
-
-// windowResult is what the windows of the golden cases emit.
-type windowResult struct {
-	key    string
-	window operators.Window
-	value  any
-}
 
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
