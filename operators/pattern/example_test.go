@@ -147,3 +147,14 @@ func ExampleTimedOut() {
 	// Output:
 	// [{a [a1]}] 11
 }
+
+// A match gives the events of each stage, and the time it took.
+func ExampleMatch() {
+	m := pattern.Match[int]{Stages: []pattern.StageEvents[int]{{Stage: "a", Events: []int{1}}, {Stage: "b", Events: []int{4, 5}}}, StartMS: 1000, EndMS: 3500}
+	first, _ := m.First("b")
+	last, _ := m.Last("b")
+	_, any := m.First("c")
+	fmt.Println(m.Events("a"), first, last, any, m.Duration())
+	// Output:
+	// [1] 4 5 false 2.5s
+}

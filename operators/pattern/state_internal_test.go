@@ -100,3 +100,25 @@ func TestReferencesAreCounted(t *testing.T) {
 		}
 	})
 }
+
+// TestHeap: whatever is pushed and filtered, elements come out by first event, the start last.
+func TestHeap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var h []partialMatch
+		for i, ms := range rapid.SliceOfN(rapid.Int64Range(0, 9), 0, 40).Draw(t, "starts") {
+			h = push(h, partialMatch{StartMS: ms, StartID: int64(i % 3)})
+		}
+		h = push(h, partialMatch{StartID: noLink})
+		limit := rapid.Int64Range(0, 9).Draw(t, "limit")
+		h = filter(h, func(p *partialMatch) bool { return p.isStart() || p.StartMS != limit })
+		if err := checkHeap(h); err != nil {
+			t.Fatal(err)
+		}
+		for last := (partialMatch{StartMS: -1}); len(h) > 0; h = poll(h) {
+			if h[0].before(&last) || h[0].StartMS == limit && !h[0].isStart() || h[0].isStart() != (len(h) == 1) {
+				t.Fatalf("%+v after %+v with %d left", h[0], last, len(h))
+			}
+			last = h[0]
+		}
+	})
+}
