@@ -19,7 +19,7 @@ func timed(g *dataflow.Graph, uid string, os ...Order) dataflow.Stream[Order] {
 	return g.From(uid, memory.FromSlice(os)).Timestamps(operators.Watermarks[Order]{Timestamp: orderTime})
 }
 
-func at(second int) time.Time { return time.UnixMilli(int64(second) * 1000) }
+func second(n int) time.Time { return time.UnixMilli(int64(n) * 1000) }
 
 func lines(sink *memory.Sink[string]) string {
 	got := sink.Values()
@@ -30,8 +30,8 @@ func lines(sink *memory.Sink[string]) string {
 // TestJoins runs every join in one job, at parallelism 2.
 func TestJoins(t *testing.T) {
 	g := dataflow.New("joins")
-	a := timed(g, "a", Order{"ann", 1, at(1)}, Order{"bob", 2, at(20)}, Order{"ann", 3, at(70)}).KeyBy(customer)
-	b := timed(g, "b", Order{"ann", 10, at(2)}, Order{"bob", 20, at(50)}, Order{"ann", 30, at(65)}).KeyBy(customer)
+	a := timed(g, "a", Order{"ann", 1, second(1)}, Order{"bob", 2, second(20)}, Order{"ann", 3, second(70)}).KeyBy(customer)
+	b := timed(g, "b", Order{"ann", 10, second(2)}, Order{"bob", 20, second(50)}, Order{"ann", 30, second(65)}).KeyBy(customer)
 	pair := func(l, r Order) string { return fmt.Sprintf("%s%d+%d", l.Customer, l.Cents, r.Cents) }
 	sinks := map[string]*memory.Sink[string]{}
 	to := func(name string, s dataflow.Stream[string]) {
@@ -69,8 +69,8 @@ func TestJoins(t *testing.T) {
 // TestConnected runs CoProcess, broadcast state and CoMap in one job.
 func TestConnected(t *testing.T) {
 	g := dataflow.New("connected")
-	orders := timed(g, "orders", Order{"ann", 1, at(1)}, Order{"bob", 2, at(2)})
-	other := timed(g, "other", Order{"ann", 10, at(3)})
+	orders := timed(g, "orders", Order{"ann", 1, second(1)}, Order{"bob", 2, second(2)})
+	other := timed(g, "other", Order{"ann", 10, second(3)})
 	process, plain, both := memory.NewSink[string](), memory.NewSink[string](), memory.NewSink[string]()
 	orders.KeyBy(customer).Connect(other.KeyBy(customer)).Process("co", func(b *operators.CoKeyed[string, Order, Order, string]) {
 		sum := b.Value[int64]("sum")
@@ -79,7 +79,7 @@ func TestConnected(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			c.TimerAt(at(10))
+			c.TimerAt(second(10))
 			return sum.Set(n + o.Cents)
 		}
 		b.OnFirst(add)

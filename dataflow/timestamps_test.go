@@ -2,6 +2,7 @@ package dataflow_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -300,4 +301,76 @@ func TestAlignmentIsRefused(t *testing.T) {
 			}
 		}
 	}
+}
+
+// both passes on the records of two inputs with the watermark that they find, and at the end says so: the last result must be made durable.
+func both(t *operators.Task, emit func(string) error) (func(int64) error, func(int64) error, error) {
+	note := func(input string) func(int64) error {
+		return func(v int64) error { return emit(fmt.Sprint(input, " ", v, " late=", v <= t.Watermark())) }
+	}
+	t.OnWatermark(func(ms int64) error {
+		if ms != operators.EndOfTime {
+			return nil
+		}
+		t.Context().TimestampMS = ms
+		return emit("end of time")
+	})
+	return note("a"), note("b"), nil
+}
+
+// TestInputsThatEndAtDifferentTimes: of two sources one ends after 10 s, and the other after 3 minutes, with a split that is silent for most of them;
+// the job ends, each record in time, and the final checkpoint makes the last result visible.
+func TestInputsThatEndAtDifferentTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, sink := time.Now(), memory.NewSink[string]()
+		g := dataflow.New("ends")
+		a := g.From("a", paced{start: start, splits: []pace{{step: 1000, records: 10, every: time.Second}, {step: 1000, records: 5, every: time.Second}}}).Timestamps(inOrder())
+		b := g.From("b", paced{start: start, splits: []pace{{step: 1000, records: 180, every: time.Second},
+			{from: 170_000, step: 1000, records: 10, every: time.Second, after: 170 * time.Second}}}).Timestamps(inOrder())
+		a.KeyBy(func(int64) int { return 0 }).Transform2("both", b.KeyBy(func(int64) int { return 0 }), both).Parallelism(1).To("out", sink)
+		if err := g.Run(t.Context(), dataflow.Options{Parallelism: 2, Checkpoint: hourly()}); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took < 170*time.Second || took > 3*time.Minute+time.Second {
+			t.Errorf("it took %v, want 3 minutes", took)
+		}
+		got := sink.Values()
+		late := 0
+		for _, v := range got {
+			if strings.Contains(v, "late=true") {
+				late++
+			}
+		}
+		if len(got) != 10+5+180+10+1 || !slices.Contains(got, "end of time") || late > 0 {
+			t.Errorf("%d results, %d of them late, want 206 with the end of time, and none", len(got), late)
+		}
+	})
+}
+
+// TestLateStaysLateWithTwoInputs: an operator with two inputs goes on from its watermark after a restore, though its inputs begin without one; the
+// record that comes then was late before.
+func TestLateStaysLateWithTwoInputs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := checkpointtest.NewMemory("m")
+		start, sink := time.Now(), memory.NewSink[string]()
+		graph := func() *dataflow.Graph {
+			g := dataflow.New("late")
+			a := g.From("a", paced{start: start, splits: []pace{{step: 1000, records: 10, open: true}}}).Timestamps(inOrder())
+			b := g.From("b", paced{start: start, splits: []pace{{step: 1000, records: 10, open: true}, {from: 500, records: 1, after: time.Hour, open: true}}}).
+				Timestamps(inOrder())
+			a.KeyBy(func(int64) int { return 0 }).Transform2("both", b.KeyBy(func(int64) int { return 0 }), both).To("out", sink).Parallelism(1)
+			return g
+		}
+		for _, d := range []time.Duration{10 * time.Minute, 2 * time.Hour} {
+			j, err := graph().Start(t.Context(), dataflow.Options{Checkpoint: checkpoint.Every(24*time.Hour, store)})
+			wantNoError(t, err)
+			time.Sleep(d)
+			_, err = j.Stop(t.Context(), false)
+			wantNoError(t, err)
+		}
+		got := sink.Values()
+		if len(got) != 21 || got[20] != "b 500 late=true" {
+			t.Errorf("results %q, want 21, the last a late record of b", got)
+		}
+	})
 }

@@ -27,6 +27,8 @@ type reader[T any] struct {
 	ended []*split
 	cur   []part // what is left of the batch in work
 	at    int    // next record of cur[0]
+	// paused are the splits that are not to be emitted now.
+	paused map[partition]*heldSplit
 }
 
 type split struct {
@@ -47,7 +49,7 @@ func newReader[T any](o SourceOptions[T], c connectors.Context) (*reader[T], err
 	if err != nil {
 		return nil, err
 	}
-	r := &reader[T]{o: o, c: c, f: f, m: m, splits: map[partition]*split{}}
+	r := &reader[T]{o: o, c: c, f: f, m: m, splits: map[partition]*split{}, paused: map[partition]*heldSplit{}}
 	if o.GroupID != "" {
 		r.commits = newGroupCommitter(f.cl, o.GroupID, c.Logger)
 	}
@@ -135,6 +137,9 @@ func (r *reader[T]) emit(out connectors.Output[T], limit int) (int, error) {
 		r.cur, r.at = r.cur[1:], 0
 		return 0, nil
 	}
+	if r.hold() {
+		return 0, nil
+	}
 	n := 0
 	for ; r.at < len(p.records) && n < limit; r.at++ {
 		rec := p.records[r.at]
@@ -218,6 +223,7 @@ func (r *reader[T]) decode(rec *kgo.Record) (v T, err error) {
 
 func (r *reader[T]) finish(out connectors.Output[T], sp *split) error {
 	delete(r.splits, sp.partition)
+	delete(r.paused, sp.partition)
 	r.m.lag.DeleteLabelValues(sp.name)
 	return out.Finished(sp.name)
 }
@@ -229,7 +235,7 @@ func (r *reader[T]) reportIdle(out connectors.Output[T]) {
 	}
 	now := r.c.Now()
 	for _, sp := range r.splits {
-		if !sp.idle && sp.readable >= 0 && sp.offset >= sp.readable && now.Sub(sp.hasData) >= r.o.IdleAfter {
+		if !sp.idle && r.paused[sp.partition] == nil && sp.readable >= 0 && sp.offset >= sp.readable && now.Sub(sp.hasData) >= r.o.IdleAfter {
 			sp.idle = true
 			out.SplitIdle(sp.name)
 		}
