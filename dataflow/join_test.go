@@ -153,3 +153,27 @@ func TestJoinsAreRefused(t *testing.T) {
 		return a.WithKeyCodec(text).IntervalJoin("join", b.WithKeyCodec(otherCodec{text}), operators.Between(0, 0), pair)
 	}, "different schemas", "WithKeyCodec")
 }
+
+// Orders are joined with the payments of up to ten seconds later; the orders that nobody has paid in time come out at the side.
+func ExampleKeyedStream_IntervalJoin() {
+	second := func(n int) time.Time { return time.Date(2024, 5, 1, 12, 0, n, 0, time.UTC) }
+	paid, unpaid := memory.NewSink[string](), memory.NewSink[string]()
+	g := dataflow.New("payments")
+	stream := func(uid string, os ...Order) dataflow.KeyedStream[Order, string] {
+		return g.From(uid, memory.FromSlice(os)).Timestamps(operators.Watermarks[Order]{Timestamp: orderTime}).KeyBy(customer)
+	}
+	orders := stream("orders", Order{"ann", 1250, second(1)}, Order{"bob", 300, second(2)})
+	payments := stream("payments", Order{"ann", 1250, second(9)}, Order{"bob", 300, second(40)})
+	joined := orders.IntervalJoin("paid", payments, operators.Between(0, 10*time.Second), func(o, payment Order) string {
+		return fmt.Sprint(o.Customer, " paid after ", payment.At.Sub(o.At))
+	})
+	joined.To("paid sink", paid)
+	joined.SideOutput(operators.UnmatchedLeft[Order]()).Map(customer).To("unpaid sink", unpaid)
+	if err := g.Run(context.Background(), dataflow.Options{}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(paid.Values(), "unpaid:", unpaid.Values())
+	// Output:
+	// [ann paid after 8s] unpaid: [bob]
+}
