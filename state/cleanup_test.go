@@ -169,6 +169,33 @@ func takeImage(tb testing.TB, o *mortalOperator) (size int64) {
 	return size
 }
 
+// TestRestoredEntriesGoAway: what was restored expires like what was written.
+func TestRestoredEntriesGoAway(t *testing.T) {
+	for _, b := range []state.Backend{memstate.New(), &plainStore{map[string][]byte{}, 1 << 30}} {
+		o := newMortalOperator(t, memstate.New(), state.TTL(16*time.Second))
+		for i := range int64(100) {
+			o.write(t, i)
+		}
+		image, err := o.Snapshot()
+		check(t, err)
+		var files statetest.Files
+		handles, err := image.Write(context.Background(), &files)
+		check(t, err)
+		image.Release()
+		r := newMortalOperator(t, b, state.TTL(16*time.Second))
+		check(t, r.Restore(context.Background(), &files, handles, nil))
+		store, stored := b.(*plainStore)
+		if n, _ := r.Footprint(); !stored && n != 400 || stored && len(store.entries) == 0 {
+			t.Fatalf("%s: %d keys are restored", b.Name(), n)
+		}
+		r.pass(18_000)
+		check(t, r.CleanUp())
+		if n, _ := r.Footprint(); n != 0 || stored && len(store.entries) != 0 {
+			t.Errorf("%s: %d keys are left in the tables, %v in the store", b.Name(), n, store)
+		}
+	}
+}
+
 // TestAccessesCleanUp: accesses to other keys of the same state are enough.
 func TestAccessesCleanUp(t *testing.T) {
 	o := newMortalOperator(t, memstate.New(), state.TTL(time.Second))

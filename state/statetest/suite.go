@@ -31,6 +31,7 @@ func Run(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		{"TTLInSnapshots", testTTLInSnapshots},
 		{"TTLSweep", testTTLSweep},
 		{"TTLRenewalIsNotInTheImage", testTTLRenewal},
+		{"TTLLateTouch", testLateTouch},
 		{"ExpiredListWhileRange", testExpiredListWhileRange},
 		{"BlindWrites", testBlindWrites},
 		{"Timers", testTimers},

@@ -3,9 +3,11 @@ package statetest
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
+	"github.com/millrace-io/millrace/serde"
 	"github.com/millrace-io/millrace/state"
 )
 
@@ -152,6 +154,39 @@ func testExpiredListWhileRange(t *testing.T, newBackend func(t *testing.T) state
 	}))
 	equal(t, "expired elements", seen, []string{"a", "b"})
 	equal(t, "list", get[[]string](t)(o.list.Values()), []string{"aa", "bb"})
+}
+
+// testLateTouch writes with an older timestamp what was written back and evicted long ago: the life that it had stays.
+func testLateTouch(t *testing.T, newBackend func(t *testing.T) state.Backend) {
+	c := &ttlClock{timestamp: 1000, watermark: math.MinInt64}
+	o := newTTLStates(ttlRules{ttl: 100, event: true}, c)
+	open(t, o.Keyed, newBackend(t))
+	hash := serde.HashOf(serde.MustFor[string]())
+	at := func(key string) *ttlStates {
+		o.SetCurrent(key, hash(key))
+		return o
+	}
+	must(t, at("k").value.Set("old"))
+	must(t, o.table.Put("m", "old"))
+	for i := range 1500 {
+		must(t, at(fmt.Sprint("crowd", i)).value.Set("x"))
+		must(t, o.table.Put("x", "x"))
+	}
+	c.timestamp = 500
+	must(t, at("k").value.Set("new"))
+	must(t, o.table.Put("m", "new"))
+	for _, x := range []struct {
+		watermark int64
+		want      string
+	}{{600, "new new"}, {1099, "new new"}, {1100, " "}} {
+		c.watermark = x.watermark
+		must(t, o.CleanUp())
+		v, err := at("k").value.Get()
+		must(t, err)
+		m, _, err := o.table.Get("m")
+		must(t, err)
+		equal(t, fmt.Sprintf("state at watermark %d", x.watermark), v+" "+m, x.want)
+	}
 }
 
 // testTTLRenewal reads, which renews the expiry, between the barrier and the upload: the image must keep the old one.
