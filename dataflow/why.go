@@ -18,22 +18,20 @@ import (
 // until it is asked. The error is a *why.UnknownStepError.
 func (j *Job) Why(uid string) (why.Report, error) { return j.j.Why(uid) }
 
-// WhyHandler serves Job.Why over HTTP, for GET and HEAD: "?uid=window" gives the report of that step, without uid a page lists all steps. The report
-// is text, or JSON with "&format=json" or when the request accepts only application/json. It starts nothing and checks no rights: mount it where the
-// operators of the job may reach it, as in mux.Handle("/why", dataflow.WhyHandler(job)).
-func WhyHandler(j *Job) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, "method "+r.Method+" is not allowed, use GET", http.StatusMethodNotAllowed)
-			return
-		}
+// Handler serves what a person asks of a running job over HTTP: GET /why?uid=window is the report of Job.Why on that step, GET /why a page that lists all
+// steps with the cause of each. Both are text (the page HTML), or JSON with format=json or when the request accepts only application/json: a
+// why.Report, and the whole why.Snapshot. It starts no listener and checks no rights: mount it where the operators of the job may reach it, as in
+// http.Handle("/job/", http.StripPrefix("/job", job.Handler())).
+func (j *Job) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /why", func(w http.ResponseWriter, r *http.Request) {
 		if uid := r.FormValue("uid"); uid != "" {
 			j.serveReport(w, r, uid)
 			return
 		}
 		j.serveSteps(w, r)
 	})
+	return mux
 }
 
 func wantsJSON(r *http.Request) bool {

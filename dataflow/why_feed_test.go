@@ -16,8 +16,8 @@ type click struct {
 	MS  int64
 }
 
-// at makes an event of one key at a time in event time.
-func at(key string, t time.Time) click { return click{key, t.UnixMilli()} }
+// clickAt makes an event of one key at a time in event time.
+func clickAt(key string, t time.Time) click { return click{key, t.UnixMilli()} }
 
 // byTime takes event time from the event.
 func byTime() operators.Watermarks[click] {

@@ -83,12 +83,12 @@ func counted(s dataflow.Stream[click], uid string) dataflow.Stream[int64] {
 }
 
 // now is an event of a key at the present time.
-func now(key string) func() click { return func() click { return at(key, time.Now()) } }
+func now(key string) func() click { return func() click { return clickAt(key, time.Now()) } }
 
 // keys gives events of many keys in turn.
 func keys() func() click {
 	i := 0
-	return func() click { i++; return at(string(rune('a'+i%26)), time.Now()) }
+	return func() click { i++; return clickAt(string(rune('a'+i%26)), time.Now()) }
 }
 
 func TestWhyHealthy(t *testing.T) {
@@ -149,7 +149,7 @@ func TestWhyFunctionStuck(t *testing.T) {
 		defer close(stop)
 		time.Sleep(time.Minute)
 		p.want("look up", why.Healthy, "look up")
-		src.put(0, at("trap", time.Now()))
+		src.put(0, clickAt("trap", time.Now()))
 		time.Sleep(30 * time.Second)
 		for _, step := range []string{"look up", "window", "out"} {
 			p.want(step, why.FunctionStuck, "look up/0", "TestWhyFunctionStuck", "for 30.", "timeout")
@@ -186,7 +186,7 @@ func TestWhyHotKey(t *testing.T) {
 			next, i := keys(), 0
 			go src.every(ctx, time.Millisecond, 0, func() click {
 				if i++; i%10 != 0 {
-					return at("everybody", time.Now())
+					return clickAt("everybody", time.Now())
 				}
 				return next()
 			})
@@ -250,7 +250,7 @@ func TestWhyInputEnded(t *testing.T) {
 		p := plant(t, dataflow.Options{}, func(ctx context.Context, g *dataflow.Graph) {
 			counted(g.From("orders", left).Timestamps(byTime()), "window").To("out", nowhere[int64]())
 			counted(g.From("payments", right).Timestamps(byTime()), "other").To("other out", nowhere[int64]())
-			left.put(0, at("a", time.Now()))
+			left.put(0, clickAt("a", time.Now()))
 			left.end()
 			go right.every(ctx, 100*time.Millisecond, 0, keys())
 		})
@@ -305,8 +305,8 @@ func TestWhyAllIdle(t *testing.T) {
 			w := byTime()
 			w.IdleAfter = time.Second
 			counted(g.From("orders", src).Timestamps(w), "window").To("out", nowhere[int64]())
-			src.put(0, at("a", time.Now()))
-			src.put(1, at("b", time.Now()))
+			src.put(0, clickAt("a", time.Now()))
+			src.put(1, clickAt("b", time.Now()))
 		})
 		defer p.end()
 		time.Sleep(2 * time.Minute)

@@ -9,18 +9,19 @@ import (
 type Facts struct {
 	// EventTimerMS is the earliest pending event-time timer, Unix ms. Processing-time timers are known from UseTimers.
 	EventTimerMS *int64
-	// SplitMS is the newest timestamp of each split, by its number, of an operator that makes watermarks in a source's chain.
-	SplitMS map[int]int64
+	// Splits are those of an operator that makes watermarks in a source's chain, by number.
+	Splits map[int]SplitFacts
 	// Idle says that an operator that makes watermarks has declared its output idle.
 	Idle bool
 	// Holds is what else keeps results or watermarks back, as in "3 calls that have not come back"; HoldsSince is since when.
 	Holds      string
 	HoldsSince time.Time
-	// Paused says that watermark alignment has stopped the input, and names the place that is waited for; PausedSince is since when, and PausedSplits
-	// are the numbers of the splits that it concerns.
-	Paused       string
-	PausedSince  time.Time
-	PausedSplits []int
+}
+
+// SplitFacts is what is known of one split of a source.
+type SplitFacts struct {
+	WatermarkMS int64 // NoWatermark before the first
+	Idle        bool  // it does not hold the watermark back
 }
 
 // OnWhy declares f to be called on the task's goroutine when somebody asks for the facts of the operator: rarely, by a person. It sets what it

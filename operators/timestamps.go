@@ -106,6 +106,7 @@ func (s *stamper[T]) declare() {
 		return nil
 	})
 	t.OnSplit(s.onSplit)
+	t.OnWhy(s.facts)
 	t.OnDry(s.update)
 	t.OnBarrier(func(context.Context, int64) error { return s.update() })
 	t.OnIdleness(s.onIdleness)
@@ -273,6 +274,15 @@ func (s *stamper[T]) setIdle(idle bool) error {
 	}
 	s.idle = idle
 	return s.t.EmitIdle(idle)
+}
+
+// facts says what of the splits is known.
+func (s *stamper[T]) facts(f *Facts) {
+	f.Idle, f.Splits = s.idle, map[int]SplitFacts{}
+	for i := range s.splits {
+		ms, counts := s.mark(i)
+		f.Splits[i] = SplitFacts{WatermarkMS: ms, Idle: !counts}
+	}
 }
 
 // mark implements SplitAlignment.Mark.

@@ -35,7 +35,7 @@ func chain() *why.Snapshot {
 				LastRecord: ago(time.Second), Began: ago(time.Hour), Batches: 10, BusyTime: time.Second, QueueBound: 8,
 				Operators: []why.Operator{{Step: n, Watermark: mark(ago(time.Second)), Since: ago(time.Second)}}}
 			if i == 0 {
-				t.Splits = []why.Split{{ID: fmt.Sprint("s-", sub), Newest: mark(ago(time.Second)), LastRecord: ago(time.Second), Since: ago(time.Hour)}}
+				t.Splits = []why.Split{{ID: fmt.Sprint("s-", sub), Watermark: mark(ago(time.Second)), LastRecord: ago(time.Second), Since: ago(time.Hour)}}
 			}
 			for from := range 2 {
 				if i > 0 {
@@ -106,14 +106,14 @@ func TestExplain(t *testing.T) {
 			s.Steps[2].Commits, s.Job.CheckpointEvery, s.Job.LastCheckpointAt = true, time.Minute, ago(time.Minute)
 		}, "sink", why.Healthy, "sink", "healthy"},
 		"paused by alignment": {func(s *why.Snapshot) {
-			o := &task(s, "source", 0).Operators[0]
-			o.Paused, o.PausedSince = `source "slow", subtask 0`, ago(time.Minute)
+			task(s, "source", 0).Alignment = &why.Alignment{Group: "all", MaxDrift: time.Second, Paused: []string{"s-0"}, Since: ago(time.Minute),
+				Slowest: &why.Place{Step: "slow", Subtask: 0}}
 			for sub := range 2 {
 				w := task(s, "window", sub)
 				w.Operators[0].Since = ago(time.Minute)
 				w.Channels[0].Watermark, w.Channels[0].Since = mark(ago(time.Minute)), ago(time.Minute)
 			}
-		}, "window", why.Aligned, "source", `paused for 1m by watermark alignment, because it is ahead of source "slow"`},
+		}, "source", why.Aligned, "source", `because of step "slow", subtask 0`},
 		"most are late":   {func(s *why.Snapshot) { task(s, "window", 1).Operators[0].Late = 600 }, "window", why.AllLate, "window", "600 of 1000 records"},
 		"few are late":    {func(s *why.Snapshot) { task(s, "window", 1).Operators[0].Late = 400 }, "window", why.Healthy, "window", "healthy"},
 		"starting":        {func(s *why.Snapshot) { s.Job.Phase, s.Job.Since = why.Starting, ago(time.Minute) }, "sink", why.JobStarting, "sink", "starting for 1m"},

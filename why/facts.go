@@ -6,6 +6,7 @@
 package why
 
 import (
+	"fmt"
 	"math"
 	"time"
 )
@@ -33,6 +34,23 @@ func (w Watermark) String() string {
 
 // MarshalText implements encoding.TextMarshaler.
 func (w Watermark) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
+
+// UnmarshalText reads what MarshalText gives, of the years 1 to 9999.
+func (w *Watermark) UnmarshalText(text []byte) error {
+	switch s := string(text); s {
+	case NoWatermark.String():
+		*w = NoWatermark
+	case EndOfInput.String():
+		*w = EndOfInput
+	default:
+		t, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			return fmt.Errorf("why: watermark %q is neither none, end of input nor a time: %w", s, err)
+		}
+		*w = Watermark(t.UnixMilli())
+	}
+	return nil
+}
 
 // Snapshot is what a job told of itself at one time.
 type Snapshot struct {
@@ -174,6 +192,8 @@ type Task struct {
 	BarrierSince time.Time `json:"barrierSince,omitzero"`
 	// Splits are those a source's task reads.
 	Splits []Split `json:"splits,omitempty"`
+	// Alignment is what watermark alignment does to it, of a task of a source that is aligned.
+	Alignment *Alignment `json:"alignment,omitempty"`
 	// Key is the key with most of the recent records, of a task behind an exchange by key.
 	Key *Key `json:"key,omitempty"`
 	// Operators are the steps that the task runs, in order.
@@ -198,9 +218,9 @@ type Channel struct {
 // Split is a part of a source that a task reads.
 type Split struct {
 	ID string `json:"id"`
-	// Newest is the newest timestamp seen by the step that makes watermarks in the source's own chain, NoWatermark before the first record, or
-	// where nothing is known of it.
-	Newest Watermark `json:"newest"`
+	// Watermark is what the step that makes watermarks in the source's own chain has made of its records, NoWatermark before the first, or
+	// where there is no such step.
+	Watermark Watermark `json:"watermark"`
 	// Idle says that it does not hold the watermark back now.
 	Idle bool `json:"idle,omitempty"`
 	// LastRecord is when the last record came; zero: none since the task began, at Since.
@@ -208,6 +228,19 @@ type Split struct {
 	Since      time.Time `json:"since"`
 	// Paused says that watermark alignment does not read it, because it is ahead.
 	Paused bool `json:"paused,omitempty"`
+}
+
+// Alignment is the state of watermark alignment of one source subtask.
+type Alignment struct {
+	Group    string        `json:"group"`
+	MaxDrift time.Duration `json:"maxDrift"`
+	// Watermark is the least of the subtask's splits that count, GroupWatermark that of the group; EndOfInput if none counts.
+	Watermark      Watermark `json:"watermark"`
+	GroupWatermark Watermark `json:"groupWatermark"`
+	// Paused are the splits that are held back since Since, because they are ahead; Slowest is the subtask they wait for, if it is known.
+	Paused  []string  `json:"paused,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
+	Slowest *Place    `json:"slowest,omitempty"`
 }
 
 // Key is the busiest key of a task. The figures are estimates from a sample of one record a batch.
@@ -236,9 +269,6 @@ type Operator struct {
 	// Holds is what keeps results or watermarks back while it goes on, since HoldsSince, such as calls that have not come back.
 	Holds      string    `json:"holds,omitempty"`
 	HoldsSince time.Time `json:"holdsSince,omitzero"`
-	// Paused is the place that watermark alignment waits for, since PausedSince: what the step reads is ahead of it.
-	Paused      string    `json:"paused,omitempty"`
-	PausedSince time.Time `json:"pausedSince,omitzero"`
 	// Idle says that IdleAfter has passed without a record.
 	Idle bool `json:"idle,omitempty"`
 }

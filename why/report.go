@@ -149,6 +149,9 @@ func (t *Task) write(b *strings.Builder, step string, at time.Time) {
 	if t.Barrier != 0 {
 		fmt.Fprintf(b, "  waits for the barrier of checkpoint %d on all inputs for %s\n", t.Barrier, span(at, t.BarrierSince))
 	}
+	if a := t.Alignment; a != nil {
+		fmt.Fprintf(b, "  watermark alignment %q: at %s, the group at %s, %d splits paused\n", a.Group, a.Watermark, a.GroupWatermark, len(a.Paused))
+	}
 	if k := t.Key; k != nil {
 		fmt.Fprintf(b, "  busiest key %s: %.0f%% of recent records (%d samples)\n", k.name(), 100*k.Share, k.Samples)
 	}
@@ -194,9 +197,9 @@ func (o Operator) write(b *strings.Builder, at time.Time) {
 	for _, x := range []struct {
 		what  string
 		since time.Time
-	}{{o.Waits, o.WaitsSince}, {o.Holds, o.HoldsSince}, {o.Paused, o.PausedSince}} {
+	}{{o.Waits, o.WaitsSince}, {o.Holds, o.holding()}} {
 		if x.what != "" {
-			fmt.Fprintf(b, "  waits for %s since %s\n", x.what, span(at, x.since))
+			fmt.Fprintf(b, "  waits for %s, for %s\n", x.what, span(at, x.since))
 		}
 	}
 }
@@ -219,7 +222,7 @@ func (c Channel) text(at time.Time) string {
 }
 
 func (s Split) text(at time.Time) string {
-	out := "newest timestamp " + s.Newest.String()
+	out := "watermark " + s.Watermark.String()
 	if s.Idle {
 		out += ", idle"
 	}

@@ -127,12 +127,14 @@ func (f *finder) allIdle(t *Task, asked Place, mark Watermark) *Cause {
 
 // maker is the cause that lies in the step o, which makes the watermarks, or in what it reads.
 func (f *finder) maker(t *Task, o *Operator, asked Place, mark Watermark) *Cause {
-	if c := f.paused(t, o, asked); c != nil {
-		return c
-	}
 	held := fmt.Sprintf("%s has watermark %s: ", asked, mark)
 	c := &Cause{Step: t.Step, Subtask: t.Subtask, Since: o.Since}
 	source := f.steps[t.Step] != nil && f.steps[t.Step].Source
+	if source {
+		if found := f.alignment(t, asked.Step); found != nil {
+			return found
+		}
+	}
 	if source && t.Answered {
 		if s := slowest(t.Splits); s != nil {
 			return f.split(t, o, s, held)
@@ -180,7 +182,7 @@ func slowest(splits []Split) *Split {
 	var low *Split
 	for i := range splits {
 		s := &splits[i]
-		if !s.Idle && (low == nil || s.Newest < low.Newest) {
+		if !s.Idle && (low == nil || s.Watermark < low.Watermark) {
 			low = s
 		}
 	}
@@ -206,24 +208,40 @@ func (f *finder) split(t *Task, o *Operator, s *Split, held string) *Cause {
 	return c
 }
 
-// alignment is the cause when watermark alignment has paused what the step reads.
+// alignment is the cause when watermark alignment has paused what the task reads: it goes on to whom that waits for.
 func (f *finder) alignment(t *Task, step string) *Cause {
-	for i := range t.Operators {
-		if c := f.paused(t, &t.Operators[i], Place{step, t.Subtask}); c != nil {
-			return c
-		}
-	}
-	return nil
-}
-
-func (f *finder) paused(t *Task, o *Operator, asked Place) *Cause {
-	if o.Paused == "" || f.age(o.PausedSince) < quiet {
+	a := t.Alignment
+	if a == nil || len(a.Paused) == 0 || f.age(a.Since) < long || !f.first(t.Place, "alignment") {
 		return nil
 	}
-	return &Cause{Kind: Aligned, Step: o.Step, Subtask: t.Subtask, Since: o.PausedSince,
-		Text: fmt.Sprintf("%s: source %q, subtask %d has been paused for %s by watermark alignment, because it is ahead of %s", asked, t.Step, t.Subtask,
-			f.span(o.PausedSince), o.Paused),
-		Remedy: "look at that source, or allow a larger drift"}
+	c := &Cause{Kind: Aligned, Step: t.Step, Subtask: t.Subtask, Since: a.Since}
+	if len(a.Paused) == 1 {
+		c.Split = a.Paused[0]
+	}
+	c.Text = fmt.Sprintf("source %q, subtask %d has had %d of its splits paused for %s by watermark alignment: at %s it is more than %v ahead of group %q, which is at %s",
+		t.Step, t.Subtask, len(a.Paused), f.span(a.Since), a.Watermark, a.MaxDrift, a.Group, a.GroupWatermark)
+	c.Remedy = "look at the slowest source of the group, or allow a larger drift"
+	if a.Slowest == nil {
+		return c
+	}
+	c.Text += fmt.Sprintf(" because of %s", *a.Slowest)
+	slow := f.tasks[*a.Slowest]
+	if slow == nil || slow == t {
+		return c
+	}
+	f.note("%s", c.Text)
+	if found := f.stopped(slow, slow.Step); found != nil {
+		return found
+	}
+	for i := range slow.Operators {
+		if s := f.steps[slow.Operators[i].Step]; s != nil && s.MakesWatermarks {
+			if found := f.maker(slow, &slow.Operators[i], Place{step, t.Subtask}, slow.Operators[i].Watermark); found != nil && found.Kind != NoWatermarks {
+				return found
+			}
+		}
+	}
+	f.trail = f.trail[:len(f.trail)-1]
+	return c
 }
 
 const (
@@ -239,7 +257,7 @@ func (f *finder) unit(t *Task, step string) *Cause {
 	if o == nil || !f.waitsForTime(o) || o.Watermark <= 0 || o.Watermark >= unitMS {
 		return nil
 	}
-	where, split := f.origin(t, step, func(s Split) bool { return s.Newest > 0 && s.Newest < unitMS })
+	where, split := f.origin(t, step, func(s Split) bool { return s.Watermark > 0 && s.Watermark < unitMS })
 	c := &Cause{Kind: TimestampUnit, Step: where.Step, Subtask: where.Subtask, Split: split, Since: o.Since}
 	c.Text = fmt.Sprintf("step %q, subtask %d has watermark %s, near 1970: %s gives timestamps in seconds where milliseconds are expected", step, t.Subtask,
 		o.Watermark, name(where, split))
@@ -265,7 +283,7 @@ func (f *finder) late(t *Task, step string) *Cause {
 	c.Text = fmt.Sprintf("%d of %d records of step %q, subtask %d came too late: they are behind its watermark %s", o.Late, t.Records, step, t.Subtask, o.Watermark)
 	c.Remedy = "expect more disorder (Watermarks.OutOfOrderness), allow lateness, or take them from the side output for late records"
 	if o.Watermark != EndOfInput && o.Watermark > now && o.Watermark-now > aheadMS {
-		where, split := f.origin(t, step, func(s Split) bool { return s.Newest > o.Watermark && s.Newest != math.MaxInt64 })
+		where, split := f.origin(t, step, func(s Split) bool { return s.Watermark >= o.Watermark && s.Watermark != math.MaxInt64 })
 		c.Kind, c.Step, c.Subtask, c.Split = FarAhead, where.Step, where.Subtask, split
 		c.Text += fmt.Sprintf(", which a record of %s stamped in the future has set", name(where, split))
 		c.Remedy = "let a record with a time far ahead be refused where timestamps are made, and start again from a savepoint taken before it"

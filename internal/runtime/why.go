@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -22,7 +23,8 @@ func (j *Job) Why(uid string) (why.Report, error) { return j.Snapshot().Explain(
 
 // Snapshot collects the facts of the job. It returns within a second, also when tasks hang.
 func (j *Job) Snapshot() *why.Snapshot {
-	s := &why.Snapshot{Job: j.facts(), Steps: j.steps()}
+	names := stepNames(j.plan)
+	s := &why.Snapshot{Job: j.facts(), Steps: names.steps(j.plan)}
 	var tasks []*task
 	if s.Job.Phase == why.Running {
 		tasks = j.tasks()
@@ -36,9 +38,10 @@ func (j *Job) Snapshot() *why.Snapshot {
 		stacks = taskStacks(tasks[0].ops[0].task.Config().Attempt)
 	}
 	for i, t := range tasks {
-		s.Tasks = append(s.Tasks, t.facts(j.plan, s.At, answers[i], stacks))
+		s.Tasks = append(s.Tasks, names.task(t, j.plan, s.At, answers[i], stacks))
 	}
-	describe(s.Steps, tasks)
+	names.describe(s.Steps, tasks)
+	aligned(s.Tasks, tasks)
 	return s
 }
 
@@ -90,21 +93,36 @@ func (j *Job) ask(tasks []*task) (answers []*told, f attemptFacts, ok bool) {
 	return answers, f, ok
 }
 
+// naming gives each step its name in a Snapshot: the label, with a number for those that share one, as stateless steps made by one line of code do.
+type naming map[*Node]string
+
+func stepNames(p *Plan) naming {
+	names, seen := naming{}, map[string]int{}
+	for _, n := range p.Nodes {
+		name := n.Label()
+		if seen[name]++; seen[name] > 1 {
+			name = fmt.Sprintf("%s#%d", name, seen[name])
+		}
+		names[n] = name
+	}
+	return names
+}
+
 // steps are the steps of the graph as the plan has them.
-func (j *Job) steps() []why.Step {
+func (names naming) steps(p *Plan) []why.Step {
 	var steps []why.Step
-	for _, n := range j.plan.Nodes {
-		s := why.Step{Name: n.Label(), Task: j.plan.of[n].name, Source: n.Source != nil, Commits: n.Committer != nil}
+	for _, n := range p.Nodes {
+		s := why.Step{Name: names[n], Task: p.of[n].name, Source: n.Source != nil, Commits: n.Committer != nil}
 		for _, e := range n.Inputs {
-			s.From = append(s.From, fromEdge(e))
+			s.From = append(s.From, names.from(e))
 		}
 		steps = append(steps, s)
 	}
 	return steps
 }
 
-func fromEdge(e *Edge) why.From {
-	f := why.From{Step: e.From.Label(), Port: e.Port}
+func (names naming) from(e *Edge) why.From {
+	f := why.From{Step: names[e.From], Port: e.Port}
 	if e.To.TwoInputs {
 		f.Input = e.Input
 	}
@@ -112,14 +130,14 @@ func fromEdge(e *Edge) why.From {
 }
 
 // describe adds to the steps what their operators have declared.
-func describe(steps []why.Step, tasks []*task) {
+func (names naming) describe(steps []why.Step, tasks []*task) {
 	for _, t := range tasks {
 		if t.subtask != 0 {
 			continue
 		}
 		for _, o := range t.ops {
 			for i := range steps {
-				if steps[i].Name != o.node.Label() {
+				if steps[i].Name != names[o.node] {
 					continue
 				}
 				h := o.hooks()
@@ -127,6 +145,32 @@ func describe(steps []why.Step, tasks []*task) {
 				steps[i].NeedsWatermarks = h.NeedsWatermarks
 				steps[i].Sink = h.Committables != nil
 			}
+		}
+	}
+}
+
+// aligned adds what watermark alignment does to the sources.
+func aligned(facts []why.Task, tasks []*task) {
+	slowest := map[string]why.Place{}
+	for i, t := range tasks {
+		if al, ok := t.alignment(); ok && al.WatermarkMS == al.GroupMS {
+			slowest[al.Group] = facts[i].Place
+		}
+	}
+	for i, t := range tasks {
+		al, ok := t.alignment()
+		if !ok {
+			continue
+		}
+		a := &why.Alignment{Group: al.Group, MaxDrift: al.MaxDrift, Watermark: why.Watermark(al.WatermarkMS), GroupWatermark: why.Watermark(al.GroupMS),
+			Paused: al.Paused, Since: al.Since}
+		if p, ok := slowest[al.Group]; ok {
+			a.Slowest = &p
+		}
+		facts[i].Alignment = a
+		for k := range facts[i].Splits {
+			s := &facts[i].Splits[k]
+			s.Paused = slices.Contains(al.Paused, s.ID)
 		}
 	}
 }
@@ -168,12 +212,12 @@ func (t *task) answer(l whyLetter) {
 	l.reply <- a
 }
 
-// facts are what the task shows, with what it has answered, nil if nothing.
-func (t *task) facts(p *Plan, at time.Time, a *told, stacks map[why.Place][]string) why.Task {
+// task is what a task shows, with what it has answered, nil if nothing.
+func (names naming) task(t *task, p *Plan, at time.Time, a *told, stacks map[why.Place][]string) why.Task {
 	v := &t.vitals
 	f := why.Task{Place: why.Place{Step: t.chain.name, Subtask: t.subtask}, Activity: *v.activity.Load(), Since: unix(v.since.Load()), Answered: a != nil,
 		Records: t.records.Load(), LastRecord: unix(v.record.Load()), Queued: len(t.queue.C), QueueBound: cap(t.queue.C), Began: unix(v.began.Load()),
-		Batches: v.batches.Load(), BusyTime: time.Duration(v.busyNS.Load()), Drained: v.drained.Load(), Channels: t.channelFacts(),
+		Batches: v.batches.Load(), BusyTime: time.Duration(v.busyNS.Load()), Drained: v.drained.Load(), Channels: names.channels(t),
 		Barrier: v.barrier.Load()}
 	if f.Barrier != 0 {
 		f.BarrierSince = unix(v.aligned.Load())
@@ -196,21 +240,21 @@ func (t *task) facts(p *Plan, at time.Time, a *told, stacks map[why.Place][]stri
 		f.Splits = a.splits
 	}
 	for i, o := range t.ops {
-		f.Operators = append(f.Operators, o.facts(a, i))
+		f.Operators = append(f.Operators, names.operator(o, a, i))
 	}
 	if frames := stacks[f.Place]; len(frames) > 0 && at.Sub(f.Since) >= stuck && (f.Activity == why.Working || f.Activity == why.Opening) {
-		f.Function, f.In = t.place(frames)
+		f.Function, f.In = t.place(frames, names)
 	}
 	return f
 }
 
-func (t *task) channelFacts() []why.Channel {
+func (names naming) channels(t *task) []why.Channel {
 	var out []why.Channel
 	for _, e := range t.chain.nodes[0].Inputs {
 		first, end := e.senders(t.subtask)
 		for s := first; s < end; s++ {
 			v := &t.vitals.channels[len(out)]
-			out = append(out, why.Channel{From: fromEdge(e), Subtask: s, Watermark: why.Watermark(v.mark.Load()), Since: unix(v.since.Load()),
+			out = append(out, why.Channel{From: names.from(e), Subtask: s, Watermark: why.Watermark(v.mark.Load()), Since: unix(v.since.Load()),
 				Idle: v.idleSince.Load() != 0, IdleSince: unix(v.idleSince.Load()), Ended: v.ended.Load(), LastRecord: unix(v.record.Load()),
 				AtBarrier: v.block.Load()})
 		}
@@ -218,13 +262,13 @@ func (t *task) channelFacts() []why.Channel {
 	return out
 }
 
-// facts are those of one operator, with the i-th answer.
-func (o *op) facts(a *told, i int) why.Operator {
-	f := why.Operator{Step: o.node.Label(), Watermark: why.Watermark(o.mark.Load()), Since: unix(o.markSince.Load()), Late: o.task.Late()}
+// operator is what one operator shows, with the i-th answer.
+func (names naming) operator(o *op, a *told, i int) why.Operator {
+	f := why.Operator{Step: names[o.node], Watermark: why.Watermark(o.mark.Load()), Since: unix(o.markSince.Load()), Late: o.task.Late()}
 	if a != nil {
 		x := &a.operators[i]
 		f.NextEventTimer, f.NextProcessingTimer, f.Idle = x.event, x.processing, x.Idle
-		f.Holds, f.HoldsSince, f.Paused, f.PausedSince = x.Holds, x.HoldsSince, x.Paused, x.PausedSince
+		f.Holds, f.HoldsSince = x.Holds, x.HoldsSince
 	}
 	if what, since, ok := o.task.Waiting(); ok {
 		f.Waits, f.WaitsSince = what, since
@@ -258,17 +302,14 @@ func (s *sourceDriver) touch(i int) {
 	}
 }
 
-// facts are those of the splits that are read, with the first operator's word on their watermarks and pauses.
+// facts are those of the splits that are read, with what the operators say of their watermarks.
 func (s *sourceDriver) facts(ops []operatorTold) []why.Split {
 	out := make([]why.Split, 0, len(s.index))
 	for id, i := range s.index {
-		sp := why.Split{ID: id, Newest: why.NoWatermark, Idle: s.idle[id], Since: unix(s.times[i].began), LastRecord: unix(s.times[i].record)}
+		sp := why.Split{ID: id, Watermark: why.NoWatermark, Idle: s.idle[id], Since: unix(s.times[i].began), LastRecord: unix(s.times[i].record)}
 		for _, x := range ops {
-			if ms, ok := x.SplitMS[i]; ok {
-				sp.Newest = why.Watermark(ms)
-			}
-			for _, p := range x.PausedSplits {
-				sp.Paused = sp.Paused || p == i
+			if k, ok := x.Splits[i]; ok {
+				sp.Watermark, sp.Idle = why.Watermark(k.WatermarkMS), sp.Idle || k.Idle
 			}
 		}
 		out = append(out, sp)

@@ -80,7 +80,7 @@ func parseStacks(profile, attempt string) map[why.Place][]string {
 
 // place is the innermost function of a stack that is neither the language's nor the library's, and the step that it runs for; each is empty where it
 // cannot be told.
-func (t *task) place(frames []string) (function, step string) {
+func (t *task) place(frames []string, names naming) (function, step string) {
 	for _, f := range frames {
 		if function == "" && foreign(f) {
 			function = f
@@ -90,24 +90,24 @@ func (t *task) place(frames []string) (function, step string) {
 		function = frames[0]
 	}
 	if o := t.ownerOf(frames); o != nil {
-		return function, o.node.Label()
+		return function, names[o.node]
 	}
 	for _, f := range frames {
 		switch {
 		case strings.Contains(f, "internal/runtime.SinkStage"):
-			return function, t.only(func(o *op) bool { return o.hooks().Committables != nil })
+			return function, names.only(t, func(o *op) bool { return o.hooks().Committables != nil })
 		case t.source != nil && strings.Contains(f, "internal/runtime.(*reader[") && strings.HasSuffix(f, ".poll"):
-			return function, t.ops[0].node.Label()
+			return function, names[t.ops[0].node]
 		}
 	}
 	if len(t.ops) == 1 {
-		step = t.ops[0].node.Label()
+		step = names[t.ops[0].node]
 	}
 	return function, step
 }
 
-// only is the label of the operator for which is holds, empty if there are several.
-func (t *task) only(is func(*op) bool) string {
+// only is the name of the operator for which is holds, empty if there are several.
+func (names naming) only(t *task, is func(*op) bool) string {
 	label := ""
 	for _, o := range t.ops {
 		if !is(o) {
@@ -116,7 +116,7 @@ func (t *task) only(is func(*op) bool) string {
 		if label != "" {
 			return ""
 		}
-		label = o.node.Label()
+		label = names[o.node]
 	}
 	return label
 }
