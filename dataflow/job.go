@@ -72,10 +72,11 @@ func (g *Graph) plan(o Options) (*runtime.Plan, []checkpoint.OperatorInfo, error
 	}
 	var infos []checkpoint.OperatorInfo
 	// without is, per step, a source whose records reach it without passing a step that makes watermarks.
+	keyed := map[*runtime.Node]bool{}
 	without, aligned := map[*runtime.Node]*runtime.Node{}, map[*runtime.Node]*runtime.Node{}
 	for _, n := range plan.Nodes {
 		info, hooks, err := checkNode(n, o)
-		errs = append(errs, err, checkWatermarks(n, hooks, without), checkAlignment(plan, n, hooks, aligned))
+		errs = append(errs, err, checkPartition(n, hooks, keyed), checkWatermarks(n, hooks, without), checkAlignment(plan, n, hooks, aligned))
 		if n.UID != "" {
 			infos = append(infos, info)
 		}

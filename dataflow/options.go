@@ -18,7 +18,7 @@ type Options struct {
 	// Parallelism is the number of subtasks of every step that sets none of its own, 1…MaxParallelism. Default 1.
 	Parallelism int
 	// MaxParallelism is the number of key groups: the bound of every parallelism, for the life of the state. Default 128; at most
-	// 32768.
+	// 32768. A job that may grow beyond some 85 subtasks wants more, see state.DefaultMaxParallelismFor.
 	MaxParallelism int
 	// State is where keyed state lives: memstate.New() (default) or pebblestate.Dir(path).
 	State state.Backend
@@ -109,7 +109,7 @@ func (o Options) Validate() error {
 		add("Options.MaxParallelism is %d, want 1…32768", o.MaxParallelism)
 	}
 	if o.Parallelism < 1 || o.Parallelism > o.MaxParallelism {
-		add("Options.Parallelism is %d, want 1…%d (MaxParallelism)", o.Parallelism, o.MaxParallelism)
+		add("Options.Parallelism is %d, want 1…%d (MaxParallelism; state.DefaultMaxParallelismFor gives one for a larger job)", o.Parallelism, o.MaxParallelism)
 	}
 	if r := o.Restart; r.MaxAttempts < -1 || r.InitialDelay < 0 || r.MaxDelay < r.InitialDelay || r.ResetAfter < 0 {
 		add("Options.Restart is %+v, want MaxAttempts ≥ -1, InitialDelay ≥ 0, MaxDelay ≥ InitialDelay and ResetAfter ≥ 0", r)

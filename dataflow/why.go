@@ -9,7 +9,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/millrace-io/millrace/why"
+	"github.com/millrace-io/millrace/dataflow/why"
 )
 
 // Why tells what keeps a step from giving results. uid is the step's, or its kind and place in the code for a stateless step, as messages name it. It

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/dataflow"
-	"github.com/millrace-io/millrace/why"
+	"github.com/millrace-io/millrace/dataflow/why"
 )
 
 // TestWhyHandler: text and JSON of one step, the page of all steps, and what is refused.

@@ -11,8 +11,8 @@ import (
 	"github.com/millrace-io/millrace/checkpoint"
 	"github.com/millrace-io/millrace/checkpoint/checkpointtest"
 	"github.com/millrace-io/millrace/dataflow"
+	"github.com/millrace-io/millrace/dataflow/why"
 	"github.com/millrace-io/millrace/operators"
-	"github.com/millrace-io/millrace/why"
 )
 
 // planted is a job with a cause planted in it.

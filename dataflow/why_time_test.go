@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/dataflow"
+	"github.com/millrace-io/millrace/dataflow/why"
 	"github.com/millrace-io/millrace/operators"
-	"github.com/millrace-io/millrace/why"
 )
 
 // TestWhySilentSplit: one of four splits has no more records and nobody says that it is idle.

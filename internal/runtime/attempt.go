@@ -9,11 +9,11 @@ import (
 
 	"github.com/millrace-io/millrace/checkpoint"
 	"github.com/millrace-io/millrace/connectors"
+	"github.com/millrace-io/millrace/dataflow/why"
 	"github.com/millrace-io/millrace/internal/crash"
 	"github.com/millrace-io/millrace/internal/exchange"
 	"github.com/millrace-io/millrace/internal/watermark"
 	"github.com/millrace-io/millrace/state"
-	"github.com/millrace-io/millrace/why"
 	"go.uber.org/zap"
 )
 

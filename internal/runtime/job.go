@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/checkpoint"
+	"github.com/millrace-io/millrace/dataflow/why"
 	"github.com/millrace-io/millrace/internal/crash"
 	"github.com/millrace-io/millrace/state"
-	"github.com/millrace-io/millrace/why"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 )

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millrace-io/millrace/dataflow/why"
 	"github.com/millrace-io/millrace/operators"
-	"github.com/millrace-io/millrace/why"
 )
 
 const (

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/checkpoint"
-	"github.com/millrace-io/millrace/why"
+	"github.com/millrace-io/millrace/dataflow/why"
 )
 
 // status is how the job stands as a whole; guarded by Job.mu.

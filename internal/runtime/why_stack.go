@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/millrace-io/millrace/why"
+	"github.com/millrace-io/millrace/dataflow/why"
 )
 
 // The labels of a task's goroutine, which profiles show.

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace-io/millrace/dataflow/why"
 	"github.com/millrace-io/millrace/internal/exchange"
 	"github.com/millrace-io/millrace/operators"
-	"github.com/millrace-io/millrace/why"
 )
 
 // keyed is a delivery of records whose keys are their hashes.

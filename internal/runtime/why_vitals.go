@@ -4,10 +4,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/millrace-io/millrace/dataflow/why"
 	"github.com/millrace-io/millrace/internal/exchange"
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/state"
-	"github.com/millrace-io/millrace/why"
 )
 
 // vitals are what a task shows of itself while it runs, even while it hangs: each is written by the task's goroutine, a few times a batch,

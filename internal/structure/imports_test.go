@@ -13,7 +13,7 @@ var imports = []struct {
 	pkg   string
 	allow []string
 }{
-	{"why/...", nil},
+	{"dataflow/why/...", nil},
 	{"serde/...", nil},
 	{"state/...", []string{"serde/..."}},
 	{"checkpoint/...", []string{"serde/...", "state"}},
@@ -27,8 +27,8 @@ var imports = []struct {
 	{"internal/services/...", nil},
 	{"internal/sim/...", []string{"serde/...", "state/...", "checkpoint/...", "connectors/...", "operators/..."}},
 	{"internal/exchange/...", []string{"operators/...", "connectors", "serde/...", "state", "checkpoint"}},
-	{"internal/runtime/...", []string{"why", "internal/exchange/...", "internal/watermark", "operators/...", "connectors", "checkpoint/...", "serde/...", "state/..."}},
-	{"dataflow/...", []string{"why", "internal/runtime/...", "internal/exchange/...", "operators/...", "connectors", "checkpoint/...", "serde/...", "state/..."}},
+	{"internal/runtime/...", []string{"dataflow/why", "internal/exchange/...", "internal/watermark", "operators/...", "connectors", "checkpoint/...", "serde/...", "state/..."}},
+	{"dataflow/...", []string{"dataflow/why", "internal/runtime/...", "internal/exchange/...", "operators/...", "connectors", "checkpoint/...", "serde/...", "state/..."}},
 	{"examples/...", []string{"..."}},
 	{"cmd/...", []string{"..."}},
 	{"internal/e2e/...", []string{"..."}},

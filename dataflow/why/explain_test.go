@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/millrace-io/millrace/why"
+	"github.com/millrace-io/millrace/dataflow/why"
 )
 
 var at = time.Date(2030, 5, 1, 12, 0, 0, 0, time.UTC)
