@@ -82,9 +82,6 @@ func counted(s dataflow.Stream[click], uid string) dataflow.Stream[int64] {
 		Aggregate(uid, operators.Count[click](), func(_ string, _ operators.Window, n int64) int64 { return n })
 }
 
-// now is an event of a key at the present time.
-func now(key string) func() click { return func() click { return clickAt(key, time.Now()) } }
-
 // keys gives events of many keys in turn.
 func keys() func() click {
 	i := 0

@@ -2,10 +2,12 @@ package operators_test
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/operators/pattern"
 )
 
@@ -223,4 +225,37 @@ func patternNumber(r goldenRecord) int64 {
 		panic(err)
 	}
 	return n
+}
+
+// sameTimestampAfterRestore is the first record behind a restore that has the timestamp of an event that its key has already seen: without
+// the watermark, which vectors forget at a restore, it is not late.
+func sameTimestampAfterRestore(c goldenCase) (step int, ok bool) {
+	type at struct {
+		key  goldenText
+		tsMS int64
+	}
+	var waiting []at
+	seen, restored, watermark := map[at]bool{}, false, operators.NoWatermark
+	for i, s := range c.Steps {
+		switch s.Op {
+		case "record":
+			r := at{s.Key, s.tsMS()}
+			if r.tsMS <= watermark {
+				continue // late
+			}
+			if restored && seen[r] {
+				return i, true
+			}
+			waiting = append(waiting, r)
+		case "watermark":
+			watermark = *s.TS
+			waiting = slices.DeleteFunc(waiting, func(r at) bool {
+				seen[r] = seen[r] || r.tsMS <= *s.TS
+				return r.tsMS <= *s.TS
+			})
+		case "snapshot_restore":
+			restored, watermark = true, operators.NoWatermark
+		}
+	}
+	return 0, false
 }

@@ -113,10 +113,7 @@ func TestGlobalAtTheEnd(t *testing.T) {
 		h.Process(order{"a", 1}, 5)
 		h.Process(order{"a", 2}, 3)
 		h.EndInput()
-		var sums []string
-		for _, v := range h.Records() {
-			sums = append(sums, v)
-		}
+		sums := h.Records()
 		if last := sums[len(sums)-1]; last != windowText("a", operators.Everything, 3) || len(sums) > 2 {
 			t.Errorf("%s: %v", name, sums)
 		}

@@ -17,7 +17,6 @@ import (
 
 type (
 	orderEither = operators.Either[order, order]
-	orderSpec   = operators.WindowSpec[orderEither]
 	windowCtx   = operators.WindowCtx[string, string]
 )
 

@@ -38,19 +38,6 @@ func parse(key, text string) event {
 	return event{key, text[:1], n}
 }
 
-// line is the text of a match: "a: a1 a2, b: b3".
-func line(m pattern.Match[event]) string {
-	var stages []string
-	for _, s := range m.Stages {
-		var events []string
-		for _, e := range s.Events {
-			events = append(events, e.String())
-		}
-		stages = append(stages, s.Stage+": "+strings.Join(events, " "))
-	}
-	return strings.Join(stages, ", ")
-}
-
 // flat is the text of a match without stages: "a1 a2 b3".
 func flat(m pattern.Match[event]) string {
 	var events []string
