@@ -23,6 +23,7 @@ staticcheck: ## staticcheck, built with the same toolchain
 
 race: ## tests of the concurrent packages with the race detector
 	go test -race $(CONCURRENT)
+	go test -race -run 'Async|Lookup' ./operators
 
 fmt: ## format; an older gofmt rejects generic methods, so go fmt of the right toolchain does it
 	go fmt ./...

@@ -7,7 +7,6 @@ import (
 
 	"github.com/millrace-io/millrace/checkpoint"
 	"github.com/millrace-io/millrace/internal/runtime"
-	"github.com/millrace-io/millrace/operators"
 )
 
 // TaskError says which step failed, in which subtask, and near which record; errors.As finds it in what Run and Wait return.
@@ -71,12 +70,10 @@ func (g *Graph) plan(o Options) (*runtime.Plan, []checkpoint.OperatorInfo, error
 		return nil, nil, errors.Join(append(errs, fmt.Errorf("dataflow: %w", err))...)
 	}
 	var infos []checkpoint.OperatorInfo
-	// without is, per step, a source whose records reach it without passing a step that makes watermarks.
-	keyed := map[*runtime.Node]bool{}
-	without, aligned := map[*runtime.Node]*runtime.Node{}, map[*runtime.Node]*runtime.Node{}
+	checks := newChecks(plan)
 	for _, n := range plan.Nodes {
 		info, hooks, err := checkNode(n, o)
-		errs = append(errs, err, checkPartition(n, hooks, keyed), checkWatermarks(n, hooks, without), checkAlignment(plan, n, hooks, aligned))
+		errs = append(errs, err, checks.step(n, hooks))
 		if n.UID != "" {
 			infos = append(infos, info)
 		}
@@ -111,62 +108,6 @@ func cloneNodes(nodes []*runtime.Node) []*runtime.Node {
 		}
 	}
 	return out
-}
-
-// checkWatermarks refuses a step that needs watermarks where they do not come on every path to it: the least of all inputs counts.
-func checkWatermarks(n *runtime.Node, h operators.Hooks, without map[*runtime.Node]*runtime.Node) error {
-	if n.Source != nil {
-		without[n] = n
-	}
-	for _, e := range n.Inputs {
-		if src := without[e.From]; src != nil && without[n] == nil {
-			without[n] = src
-		}
-	}
-	src := without[n]
-	if h.OwnWatermarks && !h.HoldsWatermarks {
-		without[n] = nil
-	}
-	if src == nil || h.NeedsWatermarks == "" {
-		return nil
-	}
-	return fmt.Errorf("dataflow: step %q gives no result without watermarks (%s), and none come with the records of source %q; call Timestamps on that stream", n.Label(), h.NeedsWatermarks, src.Label())
-}
-
-// checkNode runs the step's stage once so that its declarations are known.
-func checkNode(n *runtime.Node, o Options) (checkpoint.OperatorInfo, operators.Hooks, error) {
-	info := checkpoint.OperatorInfo{UID: n.UID, Parallelism: n.Parallelism, Committer: n.Committer != nil, Enumerator: n.Source != nil}
-	var errs []error
-	var hooks operators.Hooks
-	declared := map[string]bool{"": true, operators.DeadLetterPort: true}
-	if n.Build != nil {
-		t := operators.NewTask(operators.TaskConfig{UID: n.UID, Name: n.Label(), Check: true, Parallelism: n.Parallelism, MaxParallelism: o.MaxParallelism, Now: o.Now})
-		_, err := n.Build(t, n.NoOutput)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("dataflow: step %q: %w", n.Label(), err))
-		}
-		errs = append(errs, t.Err())
-		h := t.Hooks()
-		hooks = *h
-		if n.UID == "" && (h.State != nil || h.Broadcast != nil || h.SaveRaw != nil) {
-			errs = append(errs, fmt.Errorf("dataflow: step %q keeps state and has no uid; give it one that is unique in the graph and never changes", n.Label()))
-		}
-		if h.State != nil {
-			info.States = h.State.Descriptors()
-		}
-		if h.Broadcast != nil {
-			info.States = append(info.States, h.Broadcast.Descriptors()...)
-		}
-		for name := range t.SideTypes() {
-			declared[name] = true
-		}
-	}
-	for _, e := range n.Outputs {
-		if !declared[e.Port] {
-			errs = append(errs, fmt.Errorf("dataflow: step %q has no side output %q, which step %q reads; declare it there with operators.SideOutput", n.Label(), e.Port, e.To.Label()))
-		}
-	}
-	return info, hooks, errors.Join(errs...)
 }
 
 // Job is a running job.

@@ -1,8 +1,6 @@
 package dataflow
 
 import (
-	"fmt"
-
 	"github.com/millrace-io/millrace/internal/runtime"
 	"github.com/millrace-io/millrace/operators"
 )
@@ -21,21 +19,3 @@ type SourceAlignment = runtime.Alignment
 // Alignment is the state of every source subtask that is held together with others by Watermarks.WithAlignment: which splits are held back now,
 // and how far the subtask is ahead. It is empty between two attempts of the job.
 func (j *Job) Alignment() []SourceAlignment { return j.j.Alignments() }
-
-// checkAlignment refuses alignment where there are no splits to hold back, and a second one of the same source. aligned has, per source, the
-// step that aligns it.
-func checkAlignment(p *runtime.Plan, n *runtime.Node, h operators.Hooks, aligned map[*runtime.Node]*runtime.Node) error {
-	if h.Alignment == nil {
-		return nil
-	}
-	src := p.Source(n)
-	if src == nil {
-		return fmt.Errorf("dataflow: step %q aligns watermarks (group %q) and does not run in the tasks of a source, so it cannot hold any back; call Timestamps directly on the source, with its parallelism",
-			n.Label(), h.Alignment.Group)
-	}
-	if other := aligned[src]; other != nil {
-		return fmt.Errorf("dataflow: steps %q and %q both align source %q; leave Alignment to one of them", other.Label(), n.Label(), src.Label())
-	}
-	aligned[src] = n
-	return nil
-}

@@ -1,8 +1,10 @@
 package dataflow_test
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/millrace-io/millrace/connectors/memory"
 	"github.com/millrace-io/millrace/dataflow"
@@ -29,6 +31,9 @@ func TestKeyedStateNeedsItsKey(t *testing.T) {
 		"behind KeyBy": {func(s dataflow.Stream[event]) dataflow.Stream[total] {
 			return s.KeyBy(eventKey).Transform("count", stage)
 		}, false},
+		"behind a broadcast": {func(s dataflow.Stream[event]) dataflow.Stream[total] {
+			return direct(s.KeyBy(eventKey).Reduce("r", keepOld).Broadcast())
+		}, true},
 		"a union with unkeyed": {func(s dataflow.Stream[event]) dataflow.Stream[total] {
 			return direct(s.KeyBy(eventKey).Reduce("r", keepOld).Union(s))
 		}, true},
@@ -60,4 +65,26 @@ func onlyCount(b *operators.KeyedBroadcast[string, event, event, total]) {
 	b.Broadcast[string, int64]("rules")
 	b.OnRecord(func(*operators.Ctx[string, total], event) error { return n.Set(1) })
 	b.OnBroadcast(func(*operators.KeyedBroadcastCtx[string, total], event) error { return nil })
+}
+
+// TestAlignmentBehindCalls: where records come later than the source emits them, no split is told of, so none can be held back.
+func TestAlignmentBehindCalls(t *testing.T) {
+	w := operators.Watermarks[event]{}.WithAlignment("group", time.Second)
+	call := func(_ context.Context, e event) ([]event, error) { return []event{e}, nil }
+	for name, wire := range map[string]func(s dataflow.Stream[event]) dataflow.Stream[event]{
+		"behind calls": func(s dataflow.Stream[event]) dataflow.Stream[event] {
+			return s.Async("call", operators.AsyncOptions[event, event]{}, call)
+		},
+		"behind a filter": func(s dataflow.Stream[event]) dataflow.Stream[event] {
+			return s.Filter(func(event) bool { return true })
+		},
+		"behind other task": func(s dataflow.Stream[event]) dataflow.Stream[event] { return s.Rebalance() },
+	} {
+		g := dataflow.New("alignment")
+		wire(g.From("in", events(1, 1, 1))).Timestamps(w).To("out", memory.NewSink[event]())
+		err := g.Check(dataflow.Options{})
+		if refused := err != nil && strings.Contains(err.Error(), "cannot hold any back"); refused != (name != "behind a filter") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
