@@ -204,9 +204,13 @@ func strictJSON(b []byte, v any) error {
 
 const goldenDefaultFolder = "testdata/golden"
 
-// goldenFolder is the folder of the vectors, and whether it is the project's own.
+// goldenFolder is the folder of the vectors, and whether it is the project's own. A relative one may also be meant from the root of the module, where
+// go test is called, and not from the folder of this package, where it runs.
 func goldenFolder() (dir string, own bool) {
 	if dir = os.Getenv("MILLRACE_GOLDEN"); dir != "" {
+		if _, err := os.Stat(dir); err != nil && !filepath.IsAbs(dir) {
+			dir = filepath.Join("..", dir)
+		}
 		return dir, false
 	}
 	return filepath.FromSlash(goldenDefaultFolder), true
