@@ -123,34 +123,37 @@ func (op *windowOperator[K, T, V, Out]) join(live []session, i, j int, w Window)
 	return dropSessions(live, i+1, j), nil
 }
 
-// joinTriggers merges the trigger's states of sessions into that of the first, and lets go of the timers of the windows that are no more.
+// joinTriggers merges the trigger's states of sessions into that of the first, and lets go of the timers of the windows that are no more. Flink
+// clears these windows when their state is merged already, so that timers which the trigger finds by its state stay until they are due.
 func (op *windowOperator[K, T, V, Out]) joinTriggers(parts []session, w Window) error {
 	tr, id := op.trigger, parts[0].ID
 	s, err := op.triggerState(id)
 	if err != nil {
 		return err
 	}
-	for _, p := range parts[1:] {
-		other, err := op.triggerState(p.ID)
-		if err != nil {
-			return err
-		}
-		tr.host.merge(s, other)
-		if tr.state != nil {
-			if err := tr.state.Remove(p.ID); err != nil {
+	for i, p := range parts {
+		part := tr.host.copyOf(s)
+		if i > 0 {
+			other, err := op.triggerState(p.ID)
+			if err != nil {
 				return err
 			}
+			part = tr.host.copyOf(other)
+			tr.host.merge(s, other)
+			if tr.state != nil {
+				if err := tr.state.Remove(p.ID); err != nil {
+					return err
+				}
+			}
 		}
-	}
-	tr.ctx.window = w
-	tr.host.onMerge(&tr.ctx, s)
-	for _, p := range parts {
 		tr.ctx.window = p.window()
-		tr.host.clear(&tr.ctx, tr.host.fresh())
+		tr.host.clear(&tr.ctx, part)
 		if err := op.timers.remove(op.domain(), op.cleanupMS(p.window()), p.window()); err != nil {
 			return err
 		}
 	}
+	tr.ctx.window = w
+	tr.host.onMerge(&tr.ctx, s)
 	if err := op.decided(w, id, s, Continue); err != nil {
 		return err
 	}

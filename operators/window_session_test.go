@@ -147,3 +147,16 @@ func TestFaultsOfSessions(t *testing.T) {
 		f.OnFire(func(*operators.WindowCtx[string, string], []order) error { return nil })
 	}), operatortest.Options{}), `state "n" of session windows needs a merge function`)
 }
+
+// TestMergedSessionsKeepNoTimer: the timers that a trigger has set for sessions go when these become one.
+func TestMergedSessionsKeepNoTimer(t *testing.T) {
+	s := operators.WindowSpec[order]{Windows: operators.Session(time.Millisecond), Trigger: operators.ContinuousProcessingTimeTrigger[order](time.Hour)}
+	h := sessions(t, s, operatortest.Options{})
+	h.Process(order{"a", 1}, 5)
+	h.Process(order{"a", 1}, 7)
+	h.Process(order{"a", 1}, 6) // [5,6), [6,7) and [7,8) touch
+	h.EndInput()
+	if n := h.Snapshot().Bytes(); n != 0 {
+		t.Errorf("%d bytes are left of sessions that are no more", n)
+	}
+}

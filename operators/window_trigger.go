@@ -72,6 +72,8 @@ type TriggerFuncs[T, S any] struct {
 type triggerHost[T any] interface {
 	codec() (serde.Serde[triggerState], error) // nil: the trigger is without state
 	fresh() triggerState
+	// copyOf is a state that may be changed in place of s.
+	copyOf(s triggerState) triggerState
 	onRecord(c *TriggerCtx, s triggerState, v T) TriggerResult
 	onTime(c *TriggerCtx, s triggerState, d state.Domain, atMS int64) TriggerResult
 	merge(s, other triggerState)
@@ -158,6 +160,12 @@ func (t *triggerOf[T, S]) codec() (serde.Serde[triggerState], error) {
 }
 
 func (t *triggerOf[T, S]) fresh() triggerState { return triggerState{new(S)} }
+
+func (t *triggerOf[T, S]) copyOf(s triggerState) triggerState {
+	c := new(S)
+	*c = *s.of.(*S)
+	return triggerState{c}
+}
 
 func (t *triggerOf[T, S]) onRecord(c *TriggerCtx, s triggerState, v T) TriggerResult {
 	if t.f.OnRecord == nil {

@@ -327,6 +327,12 @@ func (t *timeoutTrigger[T]) onTime(c *TriggerCtx, s triggerState, d state.Domain
 	return Fire | r
 }
 
+func (t *timeoutTrigger[T]) copyOf(state triggerState) triggerState {
+	s := *state.of.(*timeoutState)
+	s.inner = t.inner.copyOf(s.inner)
+	return triggerState{&s}
+}
+
 func (t *timeoutTrigger[T]) merge(_, _ triggerState) {}
 
 func (t *timeoutTrigger[T]) onMerge(*TriggerCtx, triggerState) {}
