@@ -343,23 +343,79 @@ func TestNoDelayWhenIdle(t *testing.T) {
 	})
 }
 
+// TestDeadLetterRefusedEndsTask: the host's error comes out of the first method that finds the service's answer, and no method succeeds
+// after it: a checkpoint would claim a record that is neither written nor a dead letter.
 func TestDeadLetterRefusedEndsTask(t *testing.T) {
-	bubble(t, func(t *testing.T, s *dynamodbtest.Server) {
-		errNoConsumer := errors.New("no consumer for dead letters")
-		w, err := dynamodb.NewSink(dynamodb.Options[record]{Client: s.Client(), Table: table, Key: []string{"id"}}).NewWriter(writerContext(t, func(connectors.DeadLetter) error { return errNoConsumer }))
+	type method = func(connectors.Writer[record]) error
+	write := func(r record) method {
+		return func(w connectors.Writer[record]) error { return w.Write(r, connectors.Meta{}) }
+	}
+	prepare := func(w connectors.Writer[record]) error {
+		_, err := w.Prepare(context.Background(), 1)
+		return err
+	}
+	idle := connectors.Writer[record].Idle
+	refused := record{ID: "a", V: 1, Amount: "text"} // by the service only
+	withoutKey, good := record{ID: "", V: 1}, record{ID: "b", V: 1}
+	errNoConsumer := errors.New("no consumer for dead letters")
+	open := func(t *testing.T, s *dynamodbtest.Server, o dynamodb.Options[record]) connectors.Writer[record] {
+		o.Client, o.Table, o.Key = s.Client(), table, []string{"id"}
+		w, err := dynamodb.NewSink(o).NewWriter(writerContext(t, func(connectors.DeadLetter) error { return errNoConsumer }))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer w.Close()
-		if err := w.Write(record{ID: "a", V: 1, Amount: "text"}, connectors.Meta{}); err != nil {
-			t.Fatal(err)
+		return w
+	}
+	wantAll := func(t *testing.T, w connectors.Writer[record]) {
+		t.Helper()
+		for i, m := range []method{prepare, idle, write(good), write(withoutKey), prepare} {
+			if err := m(w); !errors.Is(err, errNoConsumer) {
+				t.Errorf("method %d afterwards: got %v, want the host's error", i, err)
+			}
 		}
-		if _, err := w.Prepare(t.Context(), 1); !errors.Is(err, errNoConsumer) {
-			t.Errorf("got %v, want the host's error", err)
-		}
-		if err := w.Write(record{ID: "", V: 1}, connectors.Meta{}); !errors.Is(err, errNoConsumer) {
-			t.Errorf("record without key: got %v, want the host's error", err)
-		}
+	}
+	early, during := func(answer func()) { answer(); synctest.Wait() }, func(answer func()) { go func() { synctest.Wait(); answer() }() }
+	for _, c := range []struct {
+		name   string
+		answer func(answer func()) // lets the service answer before or during the first method
+		first  method
+	}{
+		{"waiting Prepare", during, prepare},
+		{"Prepare", early, prepare},
+		{"Idle", early, idle},
+		{"next Write", early, write(good)},
+		{"Write refused here while a call runs", func(func()) {}, write(withoutKey)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			modes(t, func(t *testing.T, s *dynamodbtest.Server, o dynamodb.Options[record]) {
+				// No call is answered before Write has returned.
+				gate := make(chan struct{})
+				answer := sync.OnceFunc(func() { close(gate) })
+				s.Fault(func(*dynamodbtest.Call) *dynamodbtest.Fault { <-gate; return nil })
+				w := open(t, s, o)
+				defer w.Close()
+				defer answer()
+				if err := write(refused)(w); err != nil {
+					t.Fatal(err)
+				}
+				c.answer(answer)
+				if err := c.first(w); !errors.Is(err, errNoConsumer) {
+					t.Errorf("got %v, want the host's error", err)
+				}
+				wantAll(t, w)
+			})
+		})
+	}
+	t.Run("answer at any time", func(t *testing.T) {
+		modes(t, func(t *testing.T, s *dynamodbtest.Server, o dynamodb.Options[record]) {
+			w := open(t, s, o)
+			defer w.Close()
+			// The answer may come before Write looks for dead letters for the last time.
+			if err := write(refused)(w); err != nil && !errors.Is(err, errNoConsumer) {
+				t.Errorf("got %v, want nil or the host's error", err)
+			}
+			wantAll(t, w)
+		})
 	})
 }
 

@@ -247,7 +247,8 @@ func (w *writer[T]) refuse(v T, m connectors.Meta, item map[string]types.Attribu
 	return w.deliver()
 }
 
-// deliver hands dead letters to the host. Only the task's goroutine calls it.
+// deliver hands dead letters to the host. Only the task's goroutine calls it. A letter that the host refuses ends the writer: no later
+// checkpoint may claim that record, nor those behind it.
 func (w *writer[T]) deliver() error {
 	w.mu.Lock()
 	dead := w.dead
@@ -256,6 +257,7 @@ func (w *writer[T]) deliver() error {
 	for _, d := range dead {
 		w.m.deadLetters.Inc()
 		if err := w.c.DeadLetter(d); err != nil {
+			w.fail(err)
 			return err
 		}
 	}
