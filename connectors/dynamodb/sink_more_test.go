@@ -343,6 +343,16 @@ func TestNoDelayWhenIdle(t *testing.T) {
 	})
 }
 
+// openRefusing opens a writer whose host answers every dead letter with err.
+func openRefusing(t *testing.T, s *dynamodbtest.Server, o dynamodb.Options[record], err error) connectors.Writer[record] {
+	o.Client, o.Table, o.Key = s.Client(), table, []string{"id"}
+	w, failed := dynamodb.NewSink(o).NewWriter(writerContext(t, func(connectors.DeadLetter) error { return err }))
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	return w
+}
+
 // TestDeadLetterRefusedEndsTask: the host's error comes out of the first method that finds the service's answer, and no method succeeds
 // after it: a checkpoint would claim a record that is neither written nor a dead letter.
 func TestDeadLetterRefusedEndsTask(t *testing.T) {
@@ -359,12 +369,7 @@ func TestDeadLetterRefusedEndsTask(t *testing.T) {
 	withoutKey, good := record{ID: "", V: 1}, record{ID: "b", V: 1}
 	errNoConsumer := errors.New("no consumer for dead letters")
 	open := func(t *testing.T, s *dynamodbtest.Server, o dynamodb.Options[record]) connectors.Writer[record] {
-		o.Client, o.Table, o.Key = s.Client(), table, []string{"id"}
-		w, err := dynamodb.NewSink(o).NewWriter(writerContext(t, func(connectors.DeadLetter) error { return errNoConsumer }))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return w
+		return openRefusing(t, s, o, errNoConsumer)
 	}
 	wantAll := func(t *testing.T, w connectors.Writer[record]) {
 		t.Helper()
