@@ -1,11 +1,6 @@
 package watermark
 
-import (
-	"fmt"
-	"strconv"
-	"strings"
-	"testing"
-)
+import "testing"
 
 // TestCombiner: each step is "input watermark", "input end", "input idle" or "input active", and what comes out after "→".
 func TestCombiner(t *testing.T) {
@@ -20,31 +15,7 @@ func TestCombiner(t *testing.T) {
 		"EndOfTime waits for an idle one": {"0 5 →", "1 idle → 5", "0 end → idle", "1 active → active", "1 9 → 9", "1 end → end"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := NewCombiner(2)
-			for i, line := range script {
-				step, want, _ := strings.Cut(line, "→")
-				var in int
-				var what string
-				if _, err := fmt.Sscan(step, &in, &what); err != nil {
-					t.Fatal(err)
-				}
-				var m Merged
-				switch what {
-				case "idle", "active":
-					m = c.SetIdle(in, what == "idle")
-				case "end":
-					m = c.Watermark(in, EndOfTime)
-				default:
-					ms, err := strconv.ParseInt(what, 10, 64)
-					if err != nil {
-						t.Fatal(err)
-					}
-					m = c.Watermark(in, ms)
-				}
-				if got := m.text(); got != strings.TrimSpace(want) {
-					t.Fatalf("step %d, %s: got %q", i, line, got)
-				}
-			}
+			replay(t, NewCombiner(2), script)
 		})
 	}
 }

@@ -23,6 +23,41 @@ func (m Merged) text() string {
 	return strings.Join(out, " ")
 }
 
+// merger is what merges: the channels of an input, or the inputs of an operator.
+type merger interface {
+	Watermark(input int, mark int64) Merged
+	SetIdle(input int, idle bool) Merged
+}
+
+// replay takes the steps of a script, and compares what comes out.
+func replay(t *testing.T, v merger, script []string) {
+	t.Helper()
+	for i, line := range script {
+		step, want, _ := strings.Cut(line, "→")
+		var in int
+		var what string
+		if _, err := fmt.Sscan(step, &in, &what); err != nil {
+			t.Fatal(err)
+		}
+		var m Merged
+		switch what {
+		case "idle", "active":
+			m = v.SetIdle(in, what == "idle")
+		case "end":
+			m = v.Watermark(in, EndOfTime)
+		default:
+			ms, err := strconv.ParseInt(what, 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m = v.Watermark(in, ms)
+		}
+		if got := m.text(); got != strings.TrimSpace(want) {
+			t.Fatalf("step %d, %s: got %q", i, line, got)
+		}
+	}
+}
+
 // TestValve: each step is "input watermark", "input idle" or "input active", and what comes out after "→".
 func TestValve(t *testing.T) {
 	for name, script := range map[string][]string{
@@ -47,30 +82,7 @@ func TestValve(t *testing.T) {
 				inputs = max(inputs, int(line[0]-'0')+1)
 			}
 			v := NewValve(inputs)
-			for i, line := range script {
-				step, want, _ := strings.Cut(line, "→")
-				var in int
-				var what string
-				if _, err := fmt.Sscan(step, &in, &what); err != nil {
-					t.Fatal(err)
-				}
-				var m Merged
-				switch what {
-				case "idle", "active":
-					m = v.SetIdle(in, what == "idle")
-				case "end":
-					m = v.Watermark(in, EndOfTime)
-				default:
-					ms, err := strconv.ParseInt(what, 10, 64)
-					if err != nil {
-						t.Fatal(err)
-					}
-					m = v.Watermark(in, ms)
-				}
-				if got := m.text(); got != strings.TrimSpace(want) {
-					t.Fatalf("step %d, %s: got %q", i, line, got)
-				}
-			}
+			replay(t, v, script)
 		})
 	}
 }
