@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"io"
+	"reflect"
 	"testing"
 
 	"github.com/millrace-io/millrace/state"
@@ -20,7 +21,7 @@ func TestBroadcastStateGoesToEverySubtask(t *testing.T) {
 		}
 		op, _ := plan.Operator("op")
 		for i, s := range op.Subtasks {
-			if len(s.Broadcast) != 1 || s.Broadcast[0] != rules || len(s.Files) != 0 {
+			if len(s.Broadcast) != 1 || !reflect.DeepEqual(s.Broadcast[0], rules) || len(s.Files) != 0 {
 				t.Errorf("subtask %d of %d gets broadcast state %v and files %v, want %v alone", i, parallelism, s.Broadcast, s.Files, rules)
 			}
 		}
@@ -45,7 +46,7 @@ func TestBroadcastFilesAreKept(t *testing.T) {
 	var rules [2]state.File
 	for i := range rules {
 		id := j.NextID()
-		rules[i], err = j.Files(id).Write(ctx, state.GroupRange{Start: 0, End: 1}, func(w io.Writer) error {
+		rules[i], err = j.Files(id).Write(ctx, state.GroupRange{Start: 0, End: 1}, 0, func(w io.Writer) error {
 			_, err := io.WriteString(w, "rules")
 			return err
 		})

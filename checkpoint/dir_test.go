@@ -174,7 +174,7 @@ func largeFile(t *testing.T, st checkpoint.Storage, temp string) {
 	}
 	line := bytes.Repeat([]byte("0123456789abcdef"), 64)
 	const lines = 20_000 // 20 MB
-	f, err := j.Files(1).Write(ctx, state.GroupRange{End: 1}, func(w io.Writer) error {
+	f, err := j.Files(1).Write(ctx, state.GroupRange{End: 1}, 0, func(w io.Writer) error {
 		b := bufio.NewWriterSize(w, 100_000)
 		for range lines {
 			if _, err := b.Write(line); err != nil {
@@ -217,7 +217,7 @@ func TestFailedFill(t *testing.T) {
 		t.Fatal(err)
 	}
 	mine := errors.New("mine")
-	if _, err := j.Files(1).Write(ctx, state.GroupRange{}, func(w io.Writer) error {
+	if _, err := j.Files(1).Write(ctx, state.GroupRange{}, 0, func(w io.Writer) error {
 		_, _ = w.Write([]byte("half"))
 		return mine
 	}); !errors.Is(err, mine) {

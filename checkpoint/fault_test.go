@@ -43,7 +43,7 @@ func (l *life) run(t *testing.T, checkpoints int) error {
 		id := j.NextID()
 		l.last = id
 		write := func(text string) (state.File, error) {
-			return j.Files(id).Write(ctx, state.GroupRange{Start: 0, End: 4}, func(w io.Writer) error {
+			return j.Files(id).Write(ctx, state.GroupRange{Start: 0, End: 4}, 0, func(w io.Writer) error {
 				_, err := io.WriteString(w, text)
 				return err
 			})
@@ -268,7 +268,7 @@ func TestZombieLeader(t *testing.T) {
 	if err := l.run(t, 3); err != nil {
 		t.Fatal(err)
 	}
-	f, err := zombie.Files(zombie.NextID()).Write(ctx, state.GroupRange{End: 4}, func(w io.Writer) error {
+	f, err := zombie.Files(zombie.NextID()).Write(ctx, state.GroupRange{End: 4}, 0, func(w io.Writer) error {
 		_, err := w.Write([]byte("late"))
 		return err
 	})
@@ -341,7 +341,7 @@ func TestPruneBesideComplete(t *testing.T) {
 	for id := int64(1); id <= 200; id++ {
 		var files []state.File
 		for range 3 {
-			f, err := j.Files(id).Write(ctx, state.GroupRange{End: 4}, func(w io.Writer) error {
+			f, err := j.Files(id).Write(ctx, state.GroupRange{End: 4}, 0, func(w io.Writer) error {
 				_, err := fmt.Fprintf(w, "state of %d", id)
 				return err
 			})
@@ -410,7 +410,7 @@ func TestReadGoesOn(t *testing.T) {
 	for i := range want {
 		want[i] = byte(i * i >> 3)
 	}
-	f, err := j.Files(1).Write(ctx, state.GroupRange{End: 4}, func(w io.Writer) error {
+	f, err := j.Files(1).Write(ctx, state.GroupRange{End: 4}, 0, func(w io.Writer) error {
 		_, err := w.Write(want)
 		return err
 	})

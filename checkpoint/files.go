@@ -18,19 +18,19 @@ import (
 // Files gives the objects of checkpoint id. Names carry the epoch, the id and a random part, so that whatever a stopped attempt
 // still writes never touches what a later one has written. It may be used from many goroutines.
 func (j *Journal) Files(id int64) state.Files {
-	return &files{s: j.s, prefix: fmt.Sprintf("%s/%d-%d-", dataDir, j.Epoch(), id)}
+	return &files{s: j.s, epoch: j.Epoch(), id: id}
 }
 
 type files struct {
-	s      *store
-	prefix string // "" for read-only
+	s         *store
+	epoch, id int64 // epoch 0: read-only
 }
 
-func (f *files) Write(ctx context.Context, groups state.GroupRange, fill func(w io.Writer) error) (state.File, error) {
-	if f.prefix == "" {
+func (f *files) Write(ctx context.Context, groups state.GroupRange, _ int, fill func(w io.Writer) error) (state.File, error) {
+	if f.epoch == 0 {
 		return state.File{}, fmt.Errorf("checkpoint: storage %s was opened to read", f.s.url)
 	}
-	name := f.prefix + rand.Text()
+	name := fmt.Sprintf("%s/%d-%d-%s", dataDir, f.epoch, f.id, rand.Text())
 	sp := spool{hash: sha256.New(), temp: func() (*os.File, error) { return os.CreateTemp("", "millrace-checkpoint-*") }}
 	if o, ok := f.s.o.(spooler); ok {
 		sp.temp = func() (*os.File, error) { return o.spool(name) }
@@ -135,6 +135,37 @@ func (f *files) Read(ctx context.Context, h state.File) (io.ReadCloser, error) {
 	}
 	return &verifyingReader{ctx: ctx, body: body, open: open, file: h, object: object, hash: sha256.New()}, nil
 }
+
+// Later implements state.Files.
+func (f *files) Later() state.Files { return &files{s: f.s, epoch: f.epoch, id: f.id + 1} }
+
+// Open implements state.Files.
+func (f *files) Open(ctx context.Context, h state.File) (state.Object, error) {
+	r, err := f.Read(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(r)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return nil, err
+	}
+	return content(data), nil
+}
+
+// content is an object in memory.
+type content []byte
+
+func (c content) ReadAt(_ context.Context, p []byte, off int64) error {
+	if off < 0 || off+int64(len(p)) > int64(len(c)) {
+		return fmt.Errorf("checkpoint: read of %d bytes at %d of an object of %d", len(p), off, len(c))
+	}
+	copy(p, c[off:])
+	return nil
+}
+
+func (c content) Size() int64  { return int64(len(c)) }
+func (c content) Local() bool  { return true }
+func (c content) Close() error { return nil }
 
 // verifyingReader passes content on and compares size and checksum at the end.
 type verifyingReader struct {

@@ -154,7 +154,7 @@ func lead(ctx context.Context, st *gated, checkpoints int, w *world) {
 		id := j.NextID()
 		var files []state.File
 		for range 2 {
-			f, err := j.Files(id).Write(ctx, state.GroupRange{End: 4}, func(w io.Writer) error {
+			f, err := j.Files(id).Write(ctx, state.GroupRange{End: 4}, 0, func(w io.Writer) error {
 				_, err := fmt.Fprintf(w, "%d/%d", j.Epoch(), id)
 				return err
 			})

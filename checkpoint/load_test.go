@@ -20,7 +20,7 @@ func TestCompleteThenLead(t *testing.T) {
 		t.Fatalf("fresh storage: epoch %d, latest %v, next id %d", j.Epoch(), j.Latest(), j.NextID())
 	}
 	content := bytes.Repeat([]byte("state"), 1000)
-	f, err := j.Files(1).Write(ctx, state.GroupRange{Start: 0, End: 8}, func(w io.Writer) error {
+	f, err := j.Files(1).Write(ctx, state.GroupRange{Start: 0, End: 8}, 0, func(w io.Writer) error {
 		_, err := w.Write(content)
 		return err
 	})
@@ -107,7 +107,7 @@ func TestLoadByURL(t *testing.T) {
 			t.Errorf("Load(%q): %+v, %v, want id %d", uri, m, err, id)
 			continue
 		}
-		if _, err := files.Write(ctx, state.GroupRange{}, func(io.Writer) error { return nil }); err == nil {
+		if _, err := files.Write(ctx, state.GroupRange{}, 0, func(io.Writer) error { return nil }); err == nil {
 			t.Errorf("Load(%q): files can be written", uri)
 		}
 	}

@@ -84,9 +84,9 @@ type forgetful struct {
 }
 
 // Restore implements state.Operator.
-func (f *forgetful) Restore(ctx context.Context, files state.Files, handles []state.File, drop []string) error {
+func (f *forgetful) Restore(ctx context.Context, r state.Restore) error {
 	f.restored = true
-	return f.Operator.Restore(ctx, files, handles, drop)
+	return f.Operator.Restore(ctx, r)
 }
 
 // watchForRestore calls forgot at the start of an operator that has state and no watermark. It follows UseState.

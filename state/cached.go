@@ -133,31 +133,6 @@ func (w *storeWriter) flush() error {
 	return w.store.Apply(w.changes)
 }
 
-// A value in a store is flags (1: expires), hash (8 bytes), [uvarint stamp of expiry], the encoded value.
-
-func appendValueHead(dst []byte, hash uint64, expiresMS int64) []byte {
-	if expiresMS == 0 {
-		return binary.BigEndian.AppendUint64(append(dst, 0), hash)
-	}
-	dst = binary.BigEndian.AppendUint64(append(dst, 1), hash)
-	return binary.AppendUvarint(dst, uint64(expiresMS))
-}
-
-func cutValueHead(src []byte) (hash uint64, expiresMS int64, value []byte, err error) {
-	if len(src) < 9 || src[0] > 1 {
-		return 0, 0, nil, errCorrupt
-	}
-	hash, value = binary.BigEndian.Uint64(src[1:]), src[9:]
-	if src[0] == 1 {
-		x, n := binary.Uvarint(value)
-		if n <= 0 {
-			return 0, 0, nil, errCorrupt
-		}
-		expiresMS, value = int64(x), value[n:]
-	}
-	return hash, expiresMS, value, nil
-}
-
 // address is the address of the current key in a state, valid until the next call.
 func (s *Keyed[K]) address(state int) ([]byte, error) {
 	var err error
@@ -277,7 +252,7 @@ func (c *cells[K, V]) writeSlot(g *group[K, V], s *slot[K, V], group int, w *sto
 	}
 	s.meta &^= metaDirty | metaFresh
 	mid := len(buf)
-	buf = appendValueHead(buf, s.hash, stamp)
+	buf = appendValueHead(buf, valueHead{hash: s.hash, expires: stamp})
 	head := len(buf)
 	if buf, err = c.codec.Append(buf, s.val); err != nil {
 		return err
@@ -315,7 +290,7 @@ func (c *cells[K, V]) fetch() (*slot[K, V], error) {
 	var v V
 	meta := uint64(metaAbsent | metaFresh)
 	if ok {
-		_, expires, value, err := cutValueHead(k.buf)
+		head, value, err := cutValueHead(k.buf)
 		if err == nil {
 			err = c.codec.Decode(value, &v)
 		}
@@ -323,7 +298,7 @@ func (c *cells[K, V]) fetch() (*slot[K, V], error) {
 			return nil, c.desc.failed("decode", err)
 		}
 		c.observe(len(value))
-		meta = uint64(expires) << metaExpiry
+		meta = uint64(head.expires) << metaExpiry
 	}
 	s, err := c.add()
 	if err != nil {
@@ -385,14 +360,14 @@ func (m *storeMember) occupied(group int) (bool, error) {
 func (m *storeMember) emit(group int, out *fileWriter) error {
 	lo, hi := m.bounds(group)
 	return m.store.Scan(lo, hi, func(key, value []byte) (bool, error) {
-		hash, expires, value, err := cutValueHead(value)
+		head, value, err := cutValueHead(value)
 		if err != nil {
 			return false, fmt.Errorf("state: entry %x of the store: %w", key, err)
 		}
-		if past(expires, m.now) {
+		if past(head.expires, m.now) {
 			return true, nil
 		}
-		return true, out.add(key, hash, expires, value)
+		return true, out.add(key, head.hash, head.expires, value)
 	})
 }
 
@@ -407,9 +382,9 @@ func (s *Keyed[K]) takeToStore(w *storeWriter, m member[K], e *loaded[K]) error 
 	address := appendEscaped(appendHead(s.addr[:0], e.Group, m.ident()), e.Key)
 	address = append(address, e.Sub...)
 	s.addr = address
-	_, stamp, _, err := cutValueHead(value)
+	head, _, err := cutValueHead(value)
 	if err == nil {
-		err = s.index(w, m.life(), address, stamp)
+		err = s.index(w, m.life(), address, head.expires)
 	}
 	if err != nil {
 		return err

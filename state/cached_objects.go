@@ -87,7 +87,7 @@ func (m *maps[K, MK, MV]) writeObject(s *slot[K, *mapObject[MK, MV]], group int,
 		c.meta &^= metaDirty | metaFresh
 		o.cells[k] = c
 		mid := len(buf)
-		buf = appendValueHead(buf, s.hash, stamp)
+		buf = appendValueHead(buf, valueHead{hash: s.hash, expires: stamp})
 		if buf, err = m.codec.Append(buf, c.v); err != nil {
 			return err
 		}
@@ -129,11 +129,11 @@ func (m *maps[K, MK, MV]) fetch(o *mapObject[MK, MV], k MK) (c mapCell[MV], err 
 }
 
 func (m *maps[K, MK, MV]) decodeCell(src []byte) (c mapCell[MV], err error) {
-	_, expires, value, err := cutValueHead(src)
+	head, value, err := cutValueHead(src)
 	if err != nil {
 		return c, err
 	}
-	c.meta = uint64(expires) << metaExpiry
+	c.meta = uint64(head.expires) << metaExpiry
 	m.observe(len(value))
 	return c, m.codec.Decode(value, &c.v)
 }
@@ -222,7 +222,7 @@ func (l *lists[K, T]) writeObject(s *slot[K, *listObject[T]], group int, w *stor
 		}
 		buf := append(w.begin(), address...)
 		mid := len(buf)
-		buf = appendValueHead(buf, s.hash, expires)
+		buf = appendValueHead(buf, valueHead{hash: s.hash, expires: expires})
 		if buf, err = l.codec.Append(buf, o.vals[i]); err != nil {
 			return err
 		}
@@ -252,7 +252,7 @@ func (l *lists[K, T]) complete(o *listObject[T]) error {
 	var expiries []int64
 	var numbers []uint64
 	err = l.k.store.Scan(lo, hi, func(key, value []byte) (bool, error) {
-		_, expires, value, err := cutValueHead(value)
+		head, value, err := cutValueHead(value)
 		if err != nil || len(key) != len(lo)+8 {
 			return false, errCorrupt
 		}
@@ -263,8 +263,8 @@ func (l *lists[K, T]) complete(o *listObject[T]) error {
 		l.observe(len(value))
 		vals, numbers = append(vals, v), append(numbers, binary.BigEndian.Uint64(key[len(lo):]))
 		if l.ttlMS != 0 {
-			expiries = append(expiries, expires)
-			l.plan(o, expires)
+			expiries = append(expiries, head.expires)
+			l.plan(o, head.expires)
 		}
 		return true, nil
 	})

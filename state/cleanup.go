@@ -296,11 +296,11 @@ func (s *Keyed[K]) removeStored(clock int, now int64) error {
 		if s.buf = value; !ok {
 			continue
 		}
-		_, stamp, _, err := cutValueHead(value)
+		head, _, err := cutValueHead(value)
 		if err != nil {
 			return err
 		}
-		if past(stamp, now) {
+		if past(head.expires, now) {
 			gone = append(gone, Change{Kind: ChangeDelete, Key: address})
 		}
 	}

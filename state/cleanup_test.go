@@ -3,7 +3,9 @@ package state_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -64,6 +66,16 @@ func (p *plainStore) Apply(changes []state.Change) error {
 		}
 	}
 	return nil
+}
+
+func (p *plainStore) NewTable() (state.Table, error) { return nil, errors.ErrUnsupported }
+
+func (p *plainStore) Attach(context.Context, state.Files, []state.File, []byte, []byte) error {
+	return errors.ErrUnsupported
+}
+
+func (p *plainStore) Base(context.Context, []byte, []byte, func(context.Context, state.GroupRange, func(io.Writer) error) (state.File, error)) ([]state.File, error) {
+	return nil, errors.ErrUnsupported
 }
 
 func (p *plainStore) Snapshot() (state.StoreSnapshot, error) {
@@ -160,7 +172,7 @@ func takeImage(tb testing.TB, o *mortalOperator) (size int64) {
 	image, err := o.Snapshot()
 	check(tb, err)
 	var files statetest.Files
-	handles, err := image.Write(context.Background(), &files)
+	handles, err := statetest.Handles(image.Write(context.Background(), &files))
 	check(tb, err)
 	image.Release()
 	for _, h := range handles {
@@ -179,11 +191,11 @@ func TestRestoredEntriesGoAway(t *testing.T) {
 		image, err := o.Snapshot()
 		check(t, err)
 		var files statetest.Files
-		handles, err := image.Write(context.Background(), &files)
+		handles, err := statetest.Handles(image.Write(context.Background(), &files))
 		check(t, err)
 		image.Release()
 		r := newMortalOperator(t, b, state.TTL(16*time.Second))
-		check(t, r.Restore(context.Background(), &files, handles, nil))
+		check(t, r.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
 		store, stored := b.(*plainStore)
 		if n, _ := r.Footprint(); !stored && n != 400 || stored && len(store.entries) == 0 {
 			t.Fatalf("%s: %d keys are restored", b.Name(), n)

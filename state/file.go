@@ -68,8 +68,9 @@ type Entry struct {
 	Hash uint64
 	// ExpiresMS is when the entry expires by its TTL, Unix ms, plus 2⁵⁴ where the state's Descriptor says EventTimeTTL; 0 for never.
 	ExpiresMS int64
-	// Value is the encoded value; empty for a timer.
-	Value []byte
+	// Value is the encoded value; empty for a timer. Schema is the index in Descriptor.Schemas of the schema it was written with.
+	Value  []byte
+	Schema int
 }
 
 // ErrCorrupt marks every error about stored bytes that are not what was once written, here and in package checkpoint: errors.Is finds

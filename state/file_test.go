@@ -118,7 +118,7 @@ func TestFileAsDescribed(t *testing.T) {
 	image, err := o.Snapshot()
 	check(t, err)
 	var files statetest.Files
-	handles, err := image.Write(context.Background(), &files)
+	handles, err := statetest.Handles(image.Write(context.Background(), &files))
 	check(t, err)
 	image.Release()
 	got, _ := files.Bytes(handles[0].Name)
@@ -160,10 +160,10 @@ func TestFileOfRelease1(t *testing.T) {
 	}
 
 	var files statetest.Files
-	handle, err := files.Write(context.Background(), state.GroupRange{End: 3}, func(w io.Writer) error { _, err := w.Write(raw); return err })
+	handle, err := files.Write(context.Background(), state.GroupRange{End: 3}, 0, func(w io.Writer) error { _, err := w.Write(raw); return err })
 	check(t, err)
 	o := newFixtureOperator(t)
-	check(t, o.Restore(context.Background(), &files, []state.File{handle}, nil))
+	check(t, o.Restore(context.Background(), state.Restore{Files: &files, Handles: []state.File{handle}}))
 	n, err := o.a().count.Get()
 	check(t, err)
 	list, err := o.log.Values()
@@ -197,12 +197,12 @@ func TestFileOfRelease2(t *testing.T) {
 	}
 	for _, c := range []struct{ watermark, want int64 }{{-1001, 7}, {-1000, 0}} {
 		var files statetest.Files
-		handle, err := files.Write(context.Background(), state.GroupRange{Start: 2, End: 3}, func(w io.Writer) error { _, err := w.Write(raw); return err })
+		handle, err := files.Write(context.Background(), state.GroupRange{Start: 2, End: 3}, 0, func(w io.Writer) error { _, err := w.Write(raw); return err })
 		check(t, err)
 		s := state.NewKeyed(serde.MustFor[string](), state.Config{EventTime: func() (int64, int64) { return -1 << 63, c.watermark }})
 		n := s.Value[int64]("n", state.EventTimeTTL(time.Second))
 		open(t, s, memstate.New())
-		check(t, s.Restore(context.Background(), &files, []state.File{handle}, nil))
+		check(t, s.Restore(context.Background(), state.Restore{Files: &files, Handles: []state.File{handle}}))
 		s.SetCurrent("a", 0x0500000000000007)
 		if got, err := n.Get(); got != c.want || err != nil {
 			t.Errorf("at watermark %d the value is %d, %v, want %d", c.watermark, got, err, c.want)
@@ -212,7 +212,7 @@ func TestFileOfRelease2(t *testing.T) {
 		}
 		image, err := s.Snapshot()
 		check(t, err)
-		handles, err := image.Write(context.Background(), &files)
+		handles, err := statetest.Handles(image.Write(context.Background(), &files))
 		check(t, err)
 		image.Release()
 		if again, _ := files.Bytes(handles[0].Name); !bytes.Equal(again, raw) {
@@ -258,9 +258,9 @@ func TestFileLies(t *testing.T) {
 func TestForeignHash(t *testing.T) {
 	raw := refFile(refHeader, 4, []byte("\x00\x08\x00\x00\x00\x00\x02a\x00\x01\x01\x05\x00\x00\x00\x00\x00\x00\x07\x01\x02"), 1, 1, 1, 1, 0, 0, 0)
 	var files statetest.Files
-	handle, err := files.Write(context.Background(), state.GroupRange{End: 128}, func(w io.Writer) error { _, err := w.Write(raw); return err })
+	handle, err := files.Write(context.Background(), state.GroupRange{End: 128}, 0, func(w io.Writer) error { _, err := w.Write(raw); return err })
 	check(t, err)
-	err = newFixtureOperator(t).Restore(context.Background(), &files, []state.File{handle}, nil)
+	err = newFixtureOperator(t).Restore(context.Background(), state.Restore{Files: &files, Handles: []state.File{handle}})
 	if err == nil || !strings.Contains(err.Error(), "key group 0") || !strings.Contains(err.Error(), "group 2") {
 		t.Errorf("error %v, want one that names the groups", err)
 	}
@@ -273,10 +273,10 @@ func FuzzReadFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, raw := range [][]byte{data, refFile(refHeader, 4, data, 6, 1, 6, 2, 1, 2, 1)} {
 			var files statetest.Files
-			handle, err := files.Write(context.Background(), state.GroupRange{End: 128}, func(w io.Writer) error { _, err := w.Write(raw); return err })
+			handle, err := files.Write(context.Background(), state.GroupRange{End: 128}, 0, func(w io.Writer) error { _, err := w.Write(raw); return err })
 			check(t, err)
 			s := newFixtureOperator(t)
-			if err := s.Restore(context.Background(), &files, []state.File{handle}, nil); err == nil {
+			if err := s.Restore(context.Background(), state.Restore{Files: &files, Handles: []state.File{handle}}); err == nil {
 				// What was accepted holds together.
 				if _, err := s.Snapshot(); err != nil {
 					t.Fatal(err)

@@ -218,6 +218,9 @@ func (s *Keyed[K]) Open(b Backend, o OpenOptions) error {
 	return nil
 }
 
+// Background implements Operator.
+func (s *Keyed[K]) Background(time.Duration) (bool, error) { return false, nil }
+
 // Close frees the state. A snapshot that was not released yet stays readable, and what it needs is freed with it.
 func (s *Keyed[K]) Close() error {
 	if !s.opened {

@@ -68,7 +68,7 @@ func TestOpenFaults(t *testing.T) {
 	if _, err := s.Snapshot(); err == nil {
 		t.Error("Snapshot before Open succeeds")
 	}
-	if err := s.Restore(t.Context(), nil, nil, nil); err == nil {
+	if err := s.Restore(t.Context(), state.Restore{Files: nil, Handles: nil}); err == nil {
 		t.Error("Restore before Open succeeds")
 	}
 	open(t, s, memstate.New())

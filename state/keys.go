@@ -126,11 +126,11 @@ func (s *Keyed[K]) storedKeys(id, group int) ([]addressedKey[K], error) {
 		if raw, rest, err = cutEscaped(raw[:0], address[addressHead:]); err != nil {
 			return false, err
 		}
-		hash, _, _, err := cutValueHead(value)
+		head, _, err := cutValueHead(value)
 		if err != nil {
 			return false, err
 		}
-		k := addressedKey[K]{address: bytes.Clone(address[:len(address)-len(rest)]), hash: hash}
+		k := addressedKey[K]{address: bytes.Clone(address[:len(address)-len(rest)]), hash: head.hash}
 		if err := s.codec.Decode(raw, &k.key); err != nil {
 			return false, fmt.Errorf("operator key: %w", err)
 		}

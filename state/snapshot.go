@@ -51,13 +51,16 @@ func (s *Keyed[K]) Snapshot() (Snapshot, error) {
 	return im, nil
 }
 
+// inlineBytes is the size up to which the content of a state file is kept in the manifest.
+const inlineBytes = 20_000
+
 // Write stores the image as one state file, or as none when there is no entry.
-func (im *image) Write(ctx context.Context, files Files) ([]File, error) {
+func (im *image) Write(ctx context.Context, files Files) (Written, error) {
 	groups, err := im.occupied()
 	if err != nil || groups.Start == groups.End {
-		return nil, err
+		return Written{}, err
 	}
-	f, err := files.Write(ctx, groups, func(w io.Writer) error {
+	f, err := files.Write(ctx, groups, inlineBytes, func(w io.Writer) error {
 		out, err := newFileWriter(w, im.header)
 		if err != nil {
 			return err
@@ -75,9 +78,9 @@ func (im *image) Write(ctx context.Context, files Files) ([]File, error) {
 		return out.finish()
 	})
 	if err != nil {
-		return nil, fmt.Errorf("state: write the snapshot of operator %q subtask %d: %w", im.header.UID, im.header.Subtask, err)
+		return Written{}, fmt.Errorf("state: write the snapshot of operator %q subtask %d: %w", im.header.UID, im.header.Subtask, err)
 	}
-	return []File{f}, nil
+	return Written{Files: []File{f}, Bytes: f.Size}, nil
 }
 
 // occupied is the smallest range with all groups that may have entries.
@@ -126,18 +129,18 @@ func (e *UndeclaredStateError) Error() string {
 }
 
 // Restore loads the entries of the files whose key group is owned; see Operator.
-func (s *Keyed[K]) Restore(ctx context.Context, files Files, handles []File, drop []string) error {
+func (s *Keyed[K]) Restore(ctx context.Context, r Restore) error {
 	if !s.opened {
 		return errors.New("state: Restore of keyed state that is not open")
 	}
-	for _, h := range handles {
+	for _, h := range r.Handles {
 		if !h.Groups.Overlaps(s.groups) {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := s.restoreFile(ctx, files, h, drop); err != nil {
+		if err := s.restoreFile(ctx, r.Files, h, r.Drop); err != nil {
 			return err
 		}
 	}

@@ -324,7 +324,7 @@ func journal(t *testing.T, st checkpoint.Storage) {
 		t.Fatal(err)
 	}
 	for id := int64(1); id <= 5; id++ {
-		f, err := j.Files(id).Write(ctx, state.GroupRange{Start: 0, End: 4}, func(w io.Writer) error {
+		f, err := j.Files(id).Write(ctx, state.GroupRange{Start: 0, End: 4}, 0, func(w io.Writer) error {
 			_, err := fmt.Fprintf(w, "state of %d", id)
 			return err
 		})

@@ -194,12 +194,12 @@ func (a *attempt) openState(ctx context.Context, t *task) error {
 			o.ended = sub.WatermarkMS == operators.EndOfTime
 		}
 		if h.State != nil && len(sub.Files) > 0 {
-			if err := h.State.Restore(ctx, a.restoreFiles, sub.Files, from.DropStates); err != nil {
+			if err := h.State.Restore(ctx, state.Restore{Files: a.restoreFiles, Handles: sub.Files, Drop: from.DropStates}); err != nil {
 				return failIn(o, err)
 			}
 		}
 		if h.Broadcast != nil && len(sub.Broadcast) > 0 {
-			if err := h.Broadcast.Restore(ctx, a.restoreFiles, sub.Broadcast, from.DropStates); err != nil {
+			if err := h.Broadcast.Restore(ctx, state.Restore{Files: a.restoreFiles, Handles: sub.Broadcast, Drop: from.DropStates}); err != nil {
 				return failIn(o, err)
 			}
 		}

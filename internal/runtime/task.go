@@ -484,12 +484,10 @@ func (t *task) write(ack *ackEvent, o *op, snap state.Snapshot) []state.File {
 	if snap == nil || ack.err != nil {
 		return nil
 	}
-	files, err := snap.Write(t.ctx, t.files(ack.id))
+	w, err := snap.Write(t.ctx, t.files(ack.id))
 	ack.err = o.failAside(err)
-	for _, f := range files {
-		ack.bytes += f.Size
-	}
-	return files
+	ack.bytes += w.Bytes
+	return w.Files
 }
 
 // upload writes the images and acknowledges. It runs beside the task.

@@ -60,14 +60,14 @@ func (h *Harness[In, Out]) Snapshot() *Snapshot {
 		image, err := hooks.State.Snapshot()
 		h.must("snapshot", err)
 		defer image.Release()
-		s.keyed, err = image.Write(ctx, h.files)
+		s.keyed, err = statetest.Handles(image.Write(ctx, h.files))
 		h.must("write the snapshot", err)
 	}
 	if hooks.Broadcast != nil && h.o.Subtask == 0 {
 		image, err := hooks.Broadcast.Snapshot()
 		h.must("snapshot of the broadcast state", err)
 		defer image.Release()
-		s.broadcast, err = image.Write(ctx, h.files)
+		s.broadcast, err = statetest.Handles(image.Write(ctx, h.files))
 		h.must("write the snapshot of the broadcast state", err)
 	}
 	s.WatermarkMS = h.task.Watermark()
@@ -124,12 +124,12 @@ func (h *Harness[In, Out]) restore() error {
 		h.task.SetWatermark(watermark)
 	}
 	if hooks.State != nil && len(keyed) > 0 {
-		if err := hooks.State.Restore(ctx, h.files, keyed, h.o.Drop); err != nil {
+		if err := hooks.State.Restore(ctx, state.Restore{Files: h.files, Handles: keyed, Drop: h.o.Drop}); err != nil {
 			return err
 		}
 	}
 	if hooks.Broadcast != nil && len(broadcast) > 0 {
-		if err := hooks.Broadcast.Restore(ctx, h.files, broadcast, h.o.Drop); err != nil {
+		if err := hooks.Broadcast.Restore(ctx, state.Restore{Files: h.files, Handles: broadcast, Drop: h.o.Drop}); err != nil {
 			return err
 		}
 	}

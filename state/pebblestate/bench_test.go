@@ -11,6 +11,7 @@ import (
 	"github.com/millrace-io/millrace/serde"
 	"github.com/millrace-io/millrace/state"
 	"github.com/millrace-io/millrace/state/pebblestate"
+	"github.com/millrace-io/millrace/state/statetest"
 )
 
 // BenchmarkKeyedCount is one read-modify-write of a counter over 100 000 keys, which fit the default cache, and over 1 000 000 keys with
@@ -70,7 +71,7 @@ func BenchmarkSnapshot(b *testing.B) {
 		image, err := s.Snapshot()
 		pause += time.Since(start)
 		must(b, err)
-		_, err = image.Write(context.Background(), nowhere{})
+		_, err = statetest.Handles(image.Write(context.Background(), nowhere{}))
 		must(b, err)
 		image.Release()
 	}
@@ -88,8 +89,14 @@ func must(b *testing.B, err error) {
 // nowhere is a state.Files that throws everything away.
 type nowhere struct{}
 
-func (nowhere) Write(_ context.Context, _ state.GroupRange, fill func(io.Writer) error) (state.File, error) {
+func (nowhere) Write(_ context.Context, _ state.GroupRange, _ int, fill func(io.Writer) error) (state.File, error) {
 	return state.File{}, fill(io.Discard)
+}
+
+func (f nowhere) Later() state.Files { return f }
+
+func (nowhere) Open(context.Context, state.File) (state.Object, error) {
+	return nil, errors.New("nothing is kept")
 }
 
 func (nowhere) Read(context.Context, state.File) (io.ReadCloser, error) {

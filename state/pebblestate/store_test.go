@@ -66,7 +66,7 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		var fs statetest.Files
-		if h, err := image.Write(context.Background(), &fs); err != nil || len(h) != 1 {
+		if h, err := statetest.Handles(image.Write(context.Background(), &fs)); err != nil || len(h) != 1 {
 			t.Fatalf("write after Close: %v, %v", h, err)
 		}
 		image.Release()

@@ -18,8 +18,8 @@ type Files struct {
 	objects map[string][]byte
 }
 
-// Write stores one object.
-func (f *Files) Write(ctx context.Context, groups state.GroupRange, fill func(w io.Writer) error) (state.File, error) {
+// Write stores one object; nothing is kept inline, so that tests can get at all of it.
+func (f *Files) Write(ctx context.Context, groups state.GroupRange, _ int, fill func(w io.Writer) error) (state.File, error) {
 	var b bytes.Buffer
 	if err := fill(&b); err != nil {
 		return state.File{}, err
@@ -46,6 +46,35 @@ func (f *Files) Read(_ context.Context, h state.File) (io.ReadCloser, error) {
 	}
 	return io.NopCloser(bytes.NewReader(b)), nil
 }
+
+// Later is f: nothing is ever removed.
+func (f *Files) Later() state.Files { return f }
+
+// Open opens the object, without any check.
+func (f *Files) Open(_ context.Context, h state.File) (state.Object, error) {
+	b, ok := f.Bytes(h.Name)
+	if !ok {
+		return nil, fmt.Errorf("statetest: there is no object %q", h.Name)
+	}
+	return object(b), nil
+}
+
+type object []byte
+
+func (o object) ReadAt(_ context.Context, p []byte, off int64) error {
+	if off < 0 || off+int64(len(p)) > int64(len(o)) {
+		return fmt.Errorf("statetest: read of %d bytes at %d of an object of %d", len(p), off, len(o))
+	}
+	copy(p, o[off:])
+	return nil
+}
+
+func (o object) Size() int64 { return int64(len(o)) }
+func (o object) Local() bool { return true }
+func (o object) Close() error { return nil }
+
+// Handles are the files of what Snapshot.Write returned.
+func Handles(w state.Written, err error) ([]state.File, error) { return w.Files, err }
 
 // Bytes is the content of an object, not a copy.
 func (f *Files) Bytes(name string) ([]byte, bool) {

@@ -213,10 +213,10 @@ func testReferences(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		images[round] = get[state.Snapshot](t)(o.Snapshot())
 	}
 	for round, image := range images {
-		handles := get[[]state.File](t)(image.Write(t.Context(), &files))
+		handles := get[[]state.File](t)(Handles(image.Write(t.Context(), &files)))
 		image.Release()
 		back := start(t, declare(nil), newBackend(t), 0, 1)
-		must(t, back.Restore(t.Context(), &files, handles, nil))
+		must(t, back.Restore(t.Context(), state.Restore{Files: &files, Handles: handles}))
 		for _, k := range keys {
 			equal(t, "value in the image", get[[]string](t)(back.at(k).ref.Get()), []string{fmt.Sprintf("%s round %d", k, round)})
 		}
@@ -303,9 +303,9 @@ func testTimersRestore(t *testing.T, newBackend func(t *testing.T) state.Backend
 	var files Files
 	image := get[state.Snapshot](t)(a.Snapshot())
 	want := drain(a)
-	handles := get[[]state.File](t)(image.Write(t.Context(), &files))
+	handles := get[[]state.File](t)(Handles(image.Write(t.Context(), &files)))
 	image.Release()
-	must(t, b.Restore(t.Context(), &files, handles, nil))
+	must(t, b.Restore(t.Context(), state.Restore{Files: &files, Handles: handles}))
 	got := drain(b)
 	equal(t, "number of timers", len(got), len(want))
 	equal(t, "timers", got, want)

@@ -441,7 +441,7 @@ func (r *modelRun) storeImage(t *rapid.T) {
 	r.images = slices.Delete(r.images, i, i+1)
 	var handles []state.File
 	for _, p := range image.parts {
-		h, err := p.Write(context.Background(), &r.files)
+		h, err := Handles(p.Write(context.Background(), &r.files))
 		must(t, err)
 		handles = append(handles, h...)
 		p.Release()
@@ -451,7 +451,7 @@ func (r *modelRun) storeImage(t *rapid.T) {
 	}
 	ops := r.start(rapid.IntRange(0, 1).Draw(t, "backend"), rapid.IntRange(1, 4).Draw(t, "parallelism"))
 	for _, o := range ops {
-		must(t, o.Restore(context.Background(), &r.files, handles, nil))
+		must(t, o.Restore(context.Background(), state.Restore{Files: &r.files, Handles: handles}))
 	}
 	if rapid.Bool().Draw(t, "restart") {
 		old := r.ops

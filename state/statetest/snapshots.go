@@ -25,7 +25,7 @@ func testSnapshotRestore(t *testing.T, newBackend func(t *testing.T) state.Backe
 	var files Files
 	handles := snapshot(t, o, &files)
 	back := start(t, declare(nil), newBackend(t), 0, 1)
-	must(t, back.Restore(context.Background(), &files, handles, nil))
+	must(t, back.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
 	equal(t, "restored state", contents(t, back, keys), want)
 	equal(t, "restored timers", drain(back), drain(o))
 	if len(want) != len(keys) {
@@ -48,7 +48,7 @@ func testRescale(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		var timers []string
 		for i := range parallelism {
 			o := start(t, declare(nil), newBackend(t), i, parallelism)
-			must(t, o.Restore(context.Background(), &files, handles, nil))
+			must(t, o.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
 			for k, v := range contents(t, o, owned(o, keys, i, parallelism)) {
 				got[k] = v
 			}
@@ -81,13 +81,13 @@ func testCrossBackend(t *testing.T, newBackend func(t *testing.T) state.Backend)
 	want := contents(t, source, keys)
 	handles := snapshot(t, source, &files)
 	here := start(t, declare(nil), newBackend(t), 0, 1)
-	must(t, here.Restore(context.Background(), &files, handles, nil))
+	must(t, here.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
 	equal(t, "state from memory", contents(t, here, keys), want)
 	// What is appended after the change of backend comes after what was there.
 	must(t, here.at(keys[3]).list.Append("last"))
 	handles = snapshot(t, here, &files)
 	back := start(t, declare(nil), memstate.New(), 0, 1)
-	must(t, back.Restore(context.Background(), &files, handles, nil))
+	must(t, back.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
 	list := get[[]string](t)(back.at(keys[3]).list.Values())
 	equal(t, "list", list, []string{"e0", keys[3], "e1", keys[3], "e2", keys[3], "last"})
 	must(t, back.at(keys[3]).list.Set(list[:len(list)-1]))
@@ -108,14 +108,14 @@ func testUndeclared(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		return s, v
 	}
 	s, _ := small()
-	err := s.Restore(context.Background(), &files, handles, []string{"text", "ref", "mean", "timers"})
+	err := s.Restore(context.Background(), state.Restore{Files: &files, Handles: handles, Drop: []string{"text", "ref", "mean", "timers"}})
 	var u *state.UndeclaredStateError
 	if !errors.As(err, &u) {
 		t.Fatalf("restore with undeclared states: %v, want an UndeclaredStateError", err)
 	}
 	equal(t, "undeclared states", u.Names, []string{"list", "sum", "table"})
 	s, v := small()
-	must(t, s.Restore(context.Background(), &files, handles, []string{"text", "ref", "mean", "timers", "list", "sum", "table"}))
+	must(t, s.Restore(context.Background(), state.Restore{Files: &files, Handles: handles, Drop: []string{"text", "ref", "mean", "timers", "list", "sum", "table"}}))
 	s.SetCurrent(keys[7], o.hash(keys[7]))
 	equal(t, "value", get[int64](t)(v.Get()), int64(7))
 }
@@ -136,7 +136,7 @@ func testSnapshotIsAnImage(t *testing.T, newBackend func(t *testing.T) state.Bac
 	}
 	done := make(chan result)
 	go func() {
-		handles, err := image.Write(context.Background(), &files)
+		handles, err := Handles(image.Write(context.Background(), &files))
 		done <- result{handles, err}
 	}()
 	var r result
@@ -156,7 +156,7 @@ func testSnapshotIsAnImage(t *testing.T, newBackend func(t *testing.T) state.Bac
 	image.Release()
 	overwrite(t, o, keys)
 	back := start(t, declare(nil), newBackend(t), 0, 1)
-	must(t, back.Restore(context.Background(), &files, r.handles, nil))
+	must(t, back.Restore(context.Background(), state.Restore{Files: &files, Handles: r.handles}))
 	equal(t, "state in the image", contents(t, back, keys), want)
 	equal(t, "timers in the image", drain(back), wantTimers)
 }
@@ -207,10 +207,10 @@ func testSnapshotsOverlap(t *testing.T, newBackend func(t *testing.T) state.Back
 	overwrite(t, o, keys[20:60])
 	take()
 	for _, i := range []int{2, 0, 3, 1} {
-		handles := get[[]state.File](t)(images[i].Write(context.Background(), &files))
+		handles := get[[]state.File](t)(Handles(images[i].Write(context.Background(), &files)))
 		images[i].Release()
 		back := start(t, declare(nil), newBackend(t), 0, 1)
-		must(t, back.Restore(context.Background(), &files, handles, nil))
+		must(t, back.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
 		equal(t, fmt.Sprintf("state in image %d", i), contents(t, back, keys), wants[i])
 	}
 	image := get[state.Snapshot](t)(o.Snapshot())
@@ -228,7 +228,7 @@ func testCloseBeforeRelease(t *testing.T, newBackend func(t *testing.T) state.Ba
 	must(t, o.Close())
 	must(t, o.Close())
 	var files Files
-	if handles := get[[]state.File](t)(image.Write(context.Background(), &files)); len(handles) != 1 {
+	if handles := get[[]state.File](t)(Handles(image.Write(context.Background(), &files))); len(handles) != 1 {
 		t.Fatalf("%d files, want 1", len(handles))
 	}
 	image.Release()
@@ -277,7 +277,7 @@ func testMismatches(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		op := c.make()
 		groups := state.GroupRange{End: 64}
 		must(t, op.Open(newBackend(t), state.OpenOptions{UID: "op", Groups: groups, Attempt: attempt()}))
-		err := op.Restore(context.Background(), &files, handles, others)
+		err := op.Restore(context.Background(), state.Restore{Files: &files, Handles: handles, Drop: others})
 		for _, w := range c.want {
 			if err == nil || !strings.Contains(err.Error(), w) {
 				t.Errorf("%s: the error is %v, want one with %q", c.name, err, w)
@@ -323,7 +323,7 @@ func testEvolution(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 	w := s.Value[after]("v", state.Codec(is))
 	x := s.List[after]("l", state.Codec(is))
 	open(t, s, newBackend(t))
-	must(t, s.Restore(context.Background(), &files, handles, nil))
+	must(t, s.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
 	s.SetCurrent("k", 0)
 	equal(t, "value", get[after](t)(w.Get()), after{1, "none"})
 	equal(t, "list", get[[]after](t)(x.Values()), []after{{2, "none"}, {3, "none"}})
@@ -365,7 +365,7 @@ func testCodecErrors(t *testing.T, newBackend func(t *testing.T) state.Backend) 
 	if err == nil {
 		var image state.Snapshot
 		if image, err = s.Snapshot(); err == nil {
-			_, err = image.Write(context.Background(), &files)
+			_, err = Handles(image.Write(context.Background(), &files))
 			image.Release()
 		}
 	}
@@ -376,7 +376,7 @@ func testCodecErrors(t *testing.T, newBackend func(t *testing.T) state.Backend) 
 	must(t, v.Set(77))
 	handles := snapshot(t, s, &files)
 	s, v = makeOne()
-	err = s.Restore(context.Background(), &files, handles, nil)
+	err = s.Restore(context.Background(), state.Restore{Files: &files, Handles: handles})
 	if err == nil { // a store decodes on the first access
 		s.SetCurrent("k", 0)
 		_, err = v.Get()
@@ -398,7 +398,7 @@ func testDamage(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		files.Replace(name, content)
 		s := declare(nil)
 		must(t, s.Open(memstate.New(), state.OpenOptions{UID: "op", Groups: state.GroupRange{End: state.DefaultMaxParallelism}, Attempt: attempt()}))
-		err := s.Restore(context.Background(), &files, handles, nil)
+		err := s.Restore(context.Background(), state.Restore{Files: &files, Handles: handles})
 		var c *state.CorruptError
 		if !errors.As(err, &c) || c.File != name || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "offset") {
 			t.Fatalf("%s: the error of Restore is %v, want a CorruptError that names %q", what, err, name)

@@ -166,7 +166,7 @@ func snapshot(t testing.TB, o state.Operator, files *Files) []state.File {
 	s, err := o.Snapshot()
 	must(t, err)
 	defer s.Release()
-	return get[[]state.File](t)(s.Write(context.Background(), files))
+	return get[[]state.File](t)(Handles(s.Write(context.Background(), files)))
 }
 
 // contents is everything that o holds for keys, as text.

@@ -94,17 +94,17 @@ func testTTLInSnapshots(t *testing.T, newBackend func(t *testing.T) state.Backen
 		t.Fatal("the snapshot is empty")
 	}
 	back := start(t, declare(c.Now, ttl), newBackend(t), 0, 1)
-	must(t, back.Restore(context.Background(), &files, handles, nil))
+	must(t, back.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
 	equal(t, "restored state", contents(t, back, keys), late)
 	// The stamps are restored with the values, and a state may lose or gain its TTL.
 	without := start(t, declare(c.Now), newBackend(t), 0, 1)
-	must(t, without.Restore(context.Background(), &files, handles, nil))
+	must(t, without.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
 	c.advance(500 * time.Millisecond)
 	equal(t, "restored state after its time", contents(t, back, keys), map[string]string{})
 	equal(t, "state that lost its TTL", contents(t, without, keys), late)
 	handles = snapshot(t, without, &files)
 	gained := start(t, declare(c.Now, ttl), newBackend(t), 0, 1)
-	must(t, gained.Restore(context.Background(), &files, handles, nil))
+	must(t, gained.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
 	c.advance(999 * time.Millisecond)
 	equal(t, "state that gained a TTL", contents(t, gained, keys), late)
 	c.advance(time.Millisecond)
@@ -200,7 +200,7 @@ func testTTLRenewal(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 	c.advance(500 * time.Millisecond)
 	contents(t, o, keys)
 	var files Files
-	handles := get[[]state.File](t)(image.Write(context.Background(), &files))
+	handles := get[[]state.File](t)(Handles(image.Write(context.Background(), &files)))
 	image.Release()
 	raw, _ := files.Bytes(handles[0].Name)
 	n := 0

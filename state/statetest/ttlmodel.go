@@ -525,7 +525,7 @@ func (r *ttlRun) restore(t *rapid.T) {
 	for _, o := range r.ops {
 		s, err := o.Snapshot()
 		must(t, err)
-		h, err := s.Write(context.Background(), &r.files)
+		h, err := Handles(s.Write(context.Background(), &r.files))
 		must(t, err)
 		s.Release()
 		handles = append(handles, h...)
@@ -552,6 +552,6 @@ func (r *ttlRun) restore(t *rapid.T) {
 	r.m.stampAll()
 	r.ops = r.start(t, rapid.IntRange(0, 1).Draw(t, "backend"), rapid.IntRange(1, 3).Draw(t, "parallelism"))
 	for _, o := range r.ops {
-		must(t, o.Restore(context.Background(), &r.files, handles, nil))
+		must(t, o.Restore(context.Background(), state.Restore{Files: &r.files, Handles: handles}))
 	}
 }
