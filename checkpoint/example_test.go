@@ -47,7 +47,7 @@ func ExampleLead() {
 		panic(err)
 	}
 	all := state.GroupRange{Start: 0, End: 128}
-	f, err := j.Files(j.NextID()).Write(ctx, all, func(w io.Writer) error {
+	f, err := j.Files(j.NextID()).Write(ctx, all, 0, func(w io.Writer) error {
 		_, err := io.WriteString(w, "the state")
 		return err
 	})

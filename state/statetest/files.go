@@ -69,8 +69,8 @@ func (o object) ReadAt(_ context.Context, p []byte, off int64) error {
 	return nil
 }
 
-func (o object) Size() int64 { return int64(len(o)) }
-func (o object) Local() bool { return true }
+func (o object) Size() int64  { return int64(len(o)) }
+func (o object) Local() bool  { return true }
 func (o object) Close() error { return nil }
 
 // Handles are the files of what Snapshot.Write returned.
