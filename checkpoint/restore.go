@@ -32,6 +32,15 @@ type OperatorRestore struct {
 	Committables [][]byte
 	// DropStates are names of keyed states to skip in the files, for state.Operator.Restore. Sorted.
 	DropStates []string
+	// States are the declared states as state.Assign has numbered them behind OldStates: what the stores are opened with and what later
+	// manifests hold. Sorted by name.
+	States []state.Descriptor
+	// OldStates are the states of the checkpoint, by which its tables are read.
+	OldStates []state.Descriptor
+	// Rename maps names in OldStates to the declared ones; nil where none was renamed.
+	Rename map[string]string
+	// MaxParallelism is the number of key groups in the files.
+	MaxParallelism int
 }
 
 // SubtaskRestore is what one new subtask of an operator gets back.
@@ -247,7 +256,8 @@ func (r *restore) plan() *RestorePlan {
 }
 
 func (r *restore) empty(op OperatorInfo) OperatorRestore {
-	out := OperatorRestore{UID: op.UID, Subtasks: make([]SubtaskRestore, op.Parallelism)}
+	out := OperatorRestore{UID: op.UID, Subtasks: make([]SubtaskRestore, op.Parallelism), MaxParallelism: r.m.MaxParallelism,
+		States: state.Assign(nil, op.States, nil)}
 	for i := range out.Subtasks {
 		out.Subtasks[i] = SubtaskRestore{Groups: state.RangeOf(i, op.Parallelism, r.m.MaxParallelism), WatermarkMS: NoWatermark}
 	}
@@ -257,6 +267,7 @@ func (r *restore) empty(op OperatorInfo) OperatorRestore {
 func (r *restore) operator(old *OperatorState, op OperatorInfo) OperatorRestore {
 	out := r.empty(op)
 	out.Known, out.Enumerator, out.Committables = true, old.Enumerator, old.Committables
+	out.OldStates, out.States = old.States, state.Assign(old.States, op.States, nil)
 	for _, d := range old.States {
 		if r.drop[old.UID+"/"+d.Name] {
 			out.DropStates = append(out.DropStates, d.Name)
