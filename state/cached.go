@@ -28,8 +28,8 @@ type above struct {
 type cached[K comparable] interface {
 	ident() int
 	life() *lifetime
-	// resolve makes values written under schema readable by load and recode.
-	resolve(schema string) error
+	// resolve makes values written under schema readable by load and recode, and is the id of the schema there.
+	resolve(schema string) (id int, err error)
 	// writeBack writes every change to w and marks it as written.
 	writeBack(w *storeWriter) error
 	// evict drops what was not used lately of one group (relative), writing changes to w first.

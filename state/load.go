@@ -53,7 +53,7 @@ func (c *cells[K, V]) recode(e *loaded[K]) ([]byte, error) {
 	if gone {
 		return nil, nil
 	}
-	return c.recodeValue(appendValueHead(nil, valueHead{hash: e.Hash, expires: expires}), e.Value, e.schema)
+	return c.recodeValue(appendValueHead(nil, valueHead{hash: e.Hash, expires: expires, schema: c.written}), e.Value, e.schema)
 }
 
 func (m *maps[K, MK, MV]) load(e *loaded[K]) error {
@@ -88,7 +88,7 @@ func (m *maps[K, MK, MV]) recode(e *loaded[K]) ([]byte, error) {
 	if gone {
 		return nil, nil
 	}
-	return m.recodeValue(appendValueHead(nil, valueHead{hash: e.Hash, expires: expires}), e.Value, e.schema)
+	return m.recodeValue(appendValueHead(nil, valueHead{hash: e.Hash, expires: expires, schema: m.written}), e.Value, e.schema)
 }
 
 func (l *lists[K, T]) load(e *loaded[K]) error {
@@ -129,7 +129,7 @@ func (l *lists[K, T]) recode(e *loaded[K]) ([]byte, error) {
 	if gone {
 		return nil, nil
 	}
-	return l.recodeValue(appendValueHead(nil, valueHead{hash: e.Hash, expires: expires}), e.Value, e.schema)
+	return l.recodeValue(appendValueHead(nil, valueHead{hash: e.Hash, expires: expires, schema: l.written}), e.Value, e.schema)
 }
 
 func (m *timerMember[K]) recode(*loaded[K]) ([]byte, error) {
@@ -138,6 +138,9 @@ func (m *timerMember[K]) recode(*loaded[K]) ([]byte, error) {
 
 func (m *timerMember[K]) life() *lifetime { return &lifetime{} }
 
-func (m *timerMember[K]) resolve(schema string) error {
-	return fmt.Errorf("timers have no value; the file says %s", schema)
+func (m *timerMember[K]) resolve(schema string) (int, error) {
+	if schema != "" {
+		return 0, fmt.Errorf("timers have no value; the file says %s", schema)
+	}
+	return 0, nil
 }
