@@ -258,8 +258,10 @@ func codeName(err error) string {
 	return err.Error()
 }
 
-// Recover aborts what earlier attempts left open: every transaction under the prefix, also of subtasks of a larger former
-// parallelism, that is not one of the restored checkpoint.
+// Recover takes every transactional id of the prefix over, also those of subtasks of a larger former parallelism, save those whose
+// transactions the restored checkpoint holds. That aborts what earlier attempts left open, and fences what of theirs is still on its way: a
+// broker that deals with a record of a dead attempt only after this would otherwise open a transaction that nobody ends before its
+// timeout, and every consumer that reads committed would wait for it.
 func (c *committer) Recover(ctx context.Context, restored int64, committables [][]byte) error {
 	keep := map[string]committable{}
 	for _, b := range committables {
@@ -272,61 +274,76 @@ func (c *committer) Recover(ctx context.Context, restored int64, committables []
 	if err := c.checkTimeout(ctx); err != nil {
 		return err
 	}
-	var open []string
+	var ids map[string]bool
 	err := c.retry(ctx, func() (err error) {
-		open, err = c.openTransactions(ctx, keep)
+		ids, err = c.leftBehind(ctx, keep)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("kafka: sink %s cannot list the transactions of prefix %q: %w", c.c.UID, c.cfg.prefix, err)
+		return fmt.Errorf("kafka: sink %s cannot list the transactional ids of prefix %q: %w", c.c.UID, c.cfg.prefix, err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(16)
-	for _, id := range open {
+	for id, open := range ids {
 		g.Go(func() error {
-			if err := c.abort(ctx, id); err != nil {
-				return fmt.Errorf("kafka: sink %s cannot abort transaction %q of an earlier attempt, which holds consumers that read committed back: %w", c.c.UID, id, err)
+			if err := c.takeOver(ctx, id); err != nil {
+				return fmt.Errorf("kafka: sink %s cannot take the transactional id %q of an earlier attempt over; what is open under it holds consumers that read committed back: %w", c.c.UID, id, err)
 			}
-			c.c.Logger.Info("kafka sink aborted a transaction of an earlier attempt", zap.String("transactional_id", id))
+			if open {
+				c.c.Logger.Info("kafka sink aborted a transaction of an earlier attempt", zap.String("transactional_id", id))
+			}
 			return nil
 		})
 	}
 	return g.Wait()
 }
 
-// openTransactions lists what is open under the prefix and not among keep.
-func (c *committer) openTransactions(ctx context.Context, keep map[string]committable) ([]string, error) {
+// leftBehind lists the ids of the prefix that no transaction of keep needs, and whether a transaction is open under each.
+func (c *committer) leftBehind(ctx context.Context, keep map[string]committable) (map[string]bool, error) {
 	pattern := "^" + regexp.QuoteMeta(c.cfg.prefix) + "-[0-9]+-[0-9]+$"
-	listed, err := c.adm.ListTransactionsByTxPattern(ctx, nil, []string{"Ongoing", "PrepareEpochFence"}, pattern)
+	listed, err := c.adm.ListTransactionsByTxPattern(ctx, nil, nil, pattern)
 	if err != nil {
 		return nil, shardError(err)
 	}
-	var ids []string
+	ids := map[string]bool{}
+	var kept []string
 	for id, l := range listed {
-		// Older brokers know neither filter nor pattern.
-		if _, _, ok := parseTransactionalID(c.cfg.prefix, id); ok && (l.State == "Ongoing" || l.State == "PrepareEpochFence") {
-			ids = append(ids, id)
+		if _, _, ok := parseTransactionalID(c.cfg.prefix, id); !ok {
+			continue // older brokers know no pattern
+		}
+		ids[id] = isOpen(l.State)
+		if _, ok := keep[id]; ok {
+			kept = append(kept, id)
 		}
 	}
-	if len(ids) == 0 {
-		return nil, nil
+	if len(kept) == 0 {
+		return ids, nil
 	}
-	described, err := c.adm.DescribeTransactions(ctx, ids...)
+	described, err := c.adm.DescribeTransactions(ctx, kept...)
 	if err != nil {
 		return nil, shardError(err)
 	}
-	open := ids[:0]
-	for _, id := range ids {
+	for _, id := range kept {
 		d := described[id]
 		if d.Err != nil && !errors.Is(d.Err, kerr.TransactionalIDNotFound) {
 			return nil, d.Err
 		}
-		if k, ok := keep[id]; ok && d.ProducerID == k.producerID && d.ProducerEpoch == k.epoch {
-			continue
+		if keep[id].isLastOf(d) {
+			delete(ids, id)
 		}
-		open = append(open, id)
 	}
-	return open, nil
+	return ids, nil
+}
+
+func isOpen(state string) bool { return state == "Ongoing" || state == "PrepareEpochFence" }
+
+// isLastOf reports whether t is the newest transaction of its id, which must not be taken over then: its commit must stay repeatable.
+// Under transaction.version 2 the end of a transaction counts the epoch up.
+func (t committable) isLastOf(d kadm.DescribedTransaction) bool {
+	if d.ProducerID != t.producerID {
+		return false
+	}
+	return d.ProducerEpoch == t.epoch || d.ProducerEpoch == t.epoch+1 && t.endTxn >= 5 && !isOpen(d.State)
 }
 
 // shardError picks the first broker's error, so that it can be told whether a repetition may help.
@@ -337,8 +354,8 @@ func shardError(err error) error {
 	return err
 }
 
-// abort takes the id over, whereupon the coordinator aborts what is open under it.
-func (c *committer) abort(ctx context.Context, id string) error {
+// takeOver counts the epoch of the id up, whereupon the coordinator aborts what is open under it.
+func (c *committer) takeOver(ctx context.Context, id string) error {
 	req := kmsg.NewPtrInitProducerIDRequest()
 	req.TransactionalID = &id
 	req.TransactionTimeoutMillis = int32(c.cfg.timeout.Milliseconds())

@@ -27,4 +27,14 @@
 // restore of the newest checkpoint, an EndTxn that is refused means that the transaction was aborted. After the restore of an older
 // savepoint the ids have moved on; then the committable's witness, the partition and offset of one of the transaction's records, decides:
 // the first transaction marker of that producer behind that offset is a commit or an abort.
+//
+// # Requests of dead attempts, and processes that wake up
+//
+// At its start a job takes every id of its prefix over, also those of subtasks that it does not have any more. From then on brokers
+// refuse the records and EndTxn requests of earlier attempts, however late they arrive, and a writer of an earlier attempt that still runs
+// fails instead of taking its ids back. One request cannot be refused: to the transaction coordinator, whoever asks last for a producer id
+// (InitProducerID) is the owner. When such a request of a dead process overtakes the start of the next attempt, that attempt fails and is
+// started again; when it also overtakes a record that this attempt has written and arrives before the commit, the transaction is
+// aborted, and reported by LostTransactionsError if its checkpoint has completed. Under transaction.version 2 writers send the
+// request only when they start, and once more for the id of the restored transaction; under version 1 at each checkpoint.
 package kafka

@@ -19,7 +19,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/millrace-io/millrace/connectors"
 )
@@ -484,11 +483,7 @@ func TestK9TransactionVersion1(t *testing.T) {
 	eachCluster(t, func(t *testing.T, c *cluster) {
 		topic := c.topic(2)
 		o := stringSink(c, topic, ExactlyOnce)
-		v := kversion.Stable()
-		v.SetMaxKeyVersion(int16(kmsg.Produce), 11)
-		v.SetMaxKeyVersion(int16(kmsg.EndTxn), 4)
-		v.SetMaxKeyVersion(int16(kmsg.TxnOffsetCommit), 4)
-		o.Client = append(slices.Clone(o.Client), kgo.MaxVersions(v))
+		o.Client = append(slices.Clone(o.Client), beforeKIP890())
 		r := mustStart(t, o, 2, savedSink{})
 		var want []string
 		var last savedSink

@@ -63,8 +63,9 @@ type SinkOptions[T any] struct {
 	// DedupeID is the value of DedupeHeader. Default: the coordinates of the record. Not used by ExactlyOnce.
 	DedupeID func(v T, m connectors.Meta) string
 	// TransactionalIDPrefix begins every transactional id of this sink: <prefix>-<subtask>-<slot>. It must be the same after every
-	// restart and belong to this sink of this job alone: when the job starts, every open transaction under the prefix that is not
-	// in the restored checkpoint is aborted. "a" and "a-1" do not touch each other.
+	// restart and belong to this sink of this job alone: when the job starts, every id under the prefix is taken over, which fences
+	// whoever still writes under it and aborts its open transaction, unless that is in the restored checkpoint. "a" and "a-1" do
+	// not touch each other.
 	TransactionalIDPrefix string
 	// TransactionTimeout is how long a transaction may stay open, from its first record to its commit; afterwards the broker aborts it
 	// and its records are lost, which is reported. It must exceed checkpoint interval + longest outage + restore, and not exceed the

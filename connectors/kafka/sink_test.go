@@ -2,13 +2,10 @@ package kafka
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -53,22 +50,33 @@ type sinkRun struct {
 	at        int // next input
 	dead      []connectors.DeadLetter
 	noDead    bool // the job has no consumer of dead letters
+	wire      *wire
 }
 
 // startSink begins an attempt from a checkpoint (id 0: none). The error is of a remote call that failed.
-func startSink(t testing.TB, o SinkOptions[string], parallelism int, from savedSink, wires ...*wire) (*sinkRun, error) {
+func startSink(t testing.TB, o SinkOptions[string], parallelism int, from savedSink) (*sinkRun, error) {
 	t.Helper()
+	if len(o.Client) > 0 { // options of a test may hold a network
+		return startSinkOn(t, nil, o, parallelism, from)
+	}
+	return startSinkOn(t, newWire(t, 0, 0, requestLost), o, parallelism, from)
+}
+
+// startSinkOn is startSink on a given network; nil is the one that the options hold.
+func startSinkOn(t testing.TB, w *wire, o SinkOptions[string], parallelism int, from savedSink) (*sinkRun, error) {
+	t.Helper()
+	if w != nil {
+		o.Client = append(slices.Clone(o.Client), kgo.Dialer(w.dial))
+	}
 	s := NewSink(o)
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	r := &sinkRun{t: t, o: o, at: from.position}
+	r := &sinkRun{t: t, o: o, at: from.position, wire: w}
 	r.ctx, r.cancel = context.WithTimeout(t.Context(), time.Hour)
 	t.Cleanup(r.crash)
-	for _, w := range wires { // a process that is dead waits for nothing
-		if w != nil {
-			context.AfterFunc(w.ctx, r.cancel)
-		}
+	if w != nil {
+		context.AfterFunc(w.ctx, r.cancel) // a process that is dead waits for nothing
 	}
 	if cs, ok := s.(connectors.CommittingSink); ok {
 		var err error
@@ -127,6 +135,9 @@ func (r *sinkRun) crash() {
 		}
 	}
 	r.writers, r.committer = nil, nil
+	if r.wire != nil {
+		r.wire.drain(r.t)
+	}
 }
 
 func (r *sinkRun) write(values ...string) error {
@@ -185,83 +196,18 @@ func (r *sinkRun) checkpoint(id int64) savedSink {
 	return s
 }
 
-// wire is the network of one attempt, which it can cut, once, around the n-th request of a kind; then nothing comes through any more.
-type wire struct {
-	key   int16
-	nth   int
-	after bool            // the broker has done what was asked, and the answer is lost
-	ctx   context.Context // ends with the cut
-	kill  context.CancelFunc
-
-	mu   sync.Mutex
-	seen int
-}
-
-func newWire(t testing.TB, key int16, nth int, after bool) *wire {
-	w := &wire{key: key, nth: nth, after: after}
-	w.ctx, w.kill = context.WithCancel(t.Context())
-	return w
-}
-
-func (w *wire) cut() bool { return w.ctx.Err() != nil }
-
-var errCut = errors.New("the wire is cut")
-
-func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if w.cut() {
-		return nil, errCut
-	}
-	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	return &wireConn{Conn: c, w: w}, nil
-}
-
-type wireConn struct {
-	net.Conn
-	w     *wire
-	armed bool // the answer to the request is on its way
-}
-
-func (c *wireConn) Write(p []byte) (int, error) {
-	c.w.mu.Lock()
-	if len(p) > 6 && int16(binary.BigEndian.Uint16(p[4:])) == c.w.key {
-		if c.w.seen++; c.w.seen == c.w.nth {
-			if c.armed = c.w.after; !c.armed {
-				c.w.kill()
-			}
-		}
-	}
-	c.w.mu.Unlock()
-	if c.w.cut() {
-		return 0, errCut
-	}
-	return c.Conn.Write(p)
-}
-
-func (c *wireConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.w.mu.Lock()
-	if c.armed {
-		c.w.kill()
-	}
-	c.w.mu.Unlock()
-	if c.w.cut() {
-		return 0, errCut
-	}
-	return n, err
-}
-
 // runAttempt writes input from a checkpoint on, with a checkpoint every step records, until it is all committed or the wire or a
-// crash point ends the attempt. It returns the newest completed checkpoint.
+// crash point ends the attempt. It returns the newest completed checkpoint. A nil wire is one that is never cut.
 func runAttempt(t testing.TB, o SinkOptions[string], input []string, step, parallelism int, from savedSink, w *wire) (savedSink, error) {
 	t.Helper()
-	if w != nil {
-		o.Client = append(slices.Clone(o.Client), kgo.Dialer(w.dial))
+	if w == nil {
+		w = newWire(t, 0, 0, requestLost)
 	}
-	r, err := startSink(t, o, parallelism, from, w)
+	r, err := startSinkOn(t, w, o, parallelism, from)
 	defer r.crash()
+	if w.before != nil {
+		w.before.deliver(t)
+	}
 	if err != nil {
 		return from, err
 	}
@@ -303,25 +249,25 @@ func allVisibleOnce(t testing.TB, c *cluster, topic string, input []string) {
 func TestK1CrashAroundEveryRequest(t *testing.T) {
 	eachCluster(t, func(t *testing.T, c *cluster) {
 		for _, key := range []kmsg.Key{kmsg.InitProducerID, kmsg.Produce, kmsg.EndTxn, kmsg.FindCoordinator, kmsg.ListTransactions, kmsg.DescribeConfigs} {
-			for _, after := range []bool{false, true} {
+			for _, l := range []loss{requestLost, answerLost} {
 				for nth := 1; nth <= 5; nth++ {
 					topic := c.topic(2)
 					o := stringSink(c, topic, ExactlyOnce)
 					input := numbers("v", 16)
-					w := newWire(t, int16(key), nth, after)
+					w := newWire(t, int16(key), nth, l)
 					saved, err := runAttempt(t, o, input, 4, 2, savedSink{}, w)
 					if err == nil {
 						break // fewer than nth such requests
 					}
 					for attempts := 0; err != nil; attempts++ {
 						if attempts > 3 {
-							t.Fatalf("%s %d after=%v: does not recover: %v", key.Name(), nth, after, err)
+							t.Fatalf("%s %d loss %d: does not recover: %v", key.Name(), nth, l, err)
 						}
 						saved, err = runAttempt(t, o, input, 4, 2, saved, nil)
 					}
 					allVisibleOnce(t, c, topic, input)
 					if open := c.open(o.TransactionalIDPrefix + "-"); len(open) > 0 {
-						t.Fatalf("%s %d after=%v: transactions left open: %v", key.Name(), nth, after, open)
+						t.Fatalf("%s %d loss %d: transactions left open: %v", key.Name(), nth, l, open)
 					}
 				}
 			}

@@ -135,8 +135,12 @@ func (w *txnWriter[T]) renew(s *txnSlot) error {
 		}
 	}
 	if s.cl != nil && s.v2 {
-		if err := s.cl.EndTransaction(ctx, kgo.TryCommit); err == nil {
+		err := s.cl.EndTransaction(ctx, kgo.TryCommit)
+		switch {
+		case err == nil:
 			return w.identify(ctx, s)
+		case errors.Is(err, kerr.ProducerFenced) || errors.Is(err, kerr.InvalidProducerEpoch):
+			return s.takenOver(err)
 		}
 	}
 	if s.cl != nil {
@@ -156,14 +160,30 @@ func (w *txnWriter[T]) renew(s *txnSlot) error {
 	return err
 }
 
+var errTakenOver = errors.New("taken over by another producer, a newer attempt of this job or another job with the same SinkOptions.TransactionalIDPrefix")
+
+// takenOver is the end of a writer that is not the owner of its id any more. Taking the id back would abort a transaction of the new
+// owner, maybe one of a checkpoint that has completed: a process that was believed dead and wakes up must not do that.
+func (s *txnSlot) takenOver(cause error) error {
+	return fmt.Errorf("the transactional id %q (producer %d/%d) was %w: %w", s.id, s.pid, s.epoch, errTakenOver, cause)
+}
+
 // ended makes sure that the last transaction of s has ended: repeating the commit of one that is still open would publish records of a
-// checkpoint that has not completed, and taking its id over would drop them.
+// checkpoint that has not completed, and taking its id over would drop them. Under transaction.version 1 it also finds out whether the
+// id has another owner now; under version 2 the repeated commit does.
 func (w *txnWriter[T]) ended(ctx context.Context, s *txnSlot) error {
 	described, err := kadm.NewClient(s.cl).DescribeTransactions(ctx, s.id)
 	if err != nil {
 		return nil // not allowed to ask: the contract of Prepare is all there is
 	}
-	if d := described[s.id]; d.Err == nil && d.State == "Ongoing" && d.ProducerID == s.pid && d.ProducerEpoch == s.epoch {
+	d := described[s.id]
+	same := d.ProducerID == s.pid && d.ProducerEpoch == s.epoch
+	switch {
+	case d.Err != nil:
+		return nil
+	case !same && !s.v2:
+		return s.takenOver(fmt.Errorf("its producer is now %d/%d", d.ProducerID, d.ProducerEpoch))
+	case same && d.State == "Ongoing":
 		return fmt.Errorf("transaction %q (producer %d/%d) is still open though a newer checkpoint has begun: a checkpoint was prepared before the one before it was committed", s.id, s.pid, s.epoch)
 	}
 	return nil
