@@ -39,6 +39,8 @@ const (
 	metaFresh              // the store is known to hold nothing under this key
 	metaRef1               // two bits of CLOCK reference count
 	metaRef2
+	metaChanged0 // the value changed in an epoch of parity 0 and is in no run yet, see tracked.go
+	metaChanged1
 
 	metaRef     = metaRef1 | metaRef2
 	metaFlags   = 0xff
