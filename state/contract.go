@@ -89,6 +89,8 @@ type Descriptor struct {
 	// Schemas are the schemas of all values that may be stored, by the schema id that stored values carry; empty for Value alone. Value
 	// is among them.
 	Schemas []string `json:"schemas,omitempty"`
+	// Reads is what the program that declares the state can read; it is not stored.
+	Reads Reads `json:"-"`
 }
 
 // Backend makes the keyed state of subtasks. memstate.New and pebblestate.Dir return one.

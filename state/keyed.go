@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"time"
 
@@ -37,9 +38,14 @@ type Keyed[K comparable] struct {
 	clockMS  int64
 	clockGen uint64
 
-	codec   serde.Serde[K]
-	cfg     Config
-	members []member[K]
+	codec serde.Serde[K]
+	// keyReads decodes keys of other schemas while a restore rewrites them; keySteps are their migrations and keyFault what is wrong with these.
+	keyReads resolver[K]
+	keySteps []migration
+	keyFault error
+	hashKey  func(K) uint64 // made at the first use
+	cfg      Config
+	members  []member[K]
 	// touchers are the members that Touch reaches; touched has no meaning.
 	touchers []toucher
 	mortals  []mortal // with time to live and clean-up
@@ -98,7 +104,7 @@ func NewKeyed[K comparable](key serde.Serde[K], c Config) *Keyed[K] {
 	if err != nil {
 		s.fault(err)
 	}
-	s.codec = codec
+	s.codec, s.keyReads.codec = codec, codec
 	return s
 }
 
@@ -125,7 +131,16 @@ func (s *Keyed[K]) foreign(hash uint64) {
 func (s *Keyed[K]) CurrentKey() K { return s.key }
 
 // Err is every fault of the declarations so far, joined; nil when there is none.
-func (s *Keyed[K]) Err() error { return errors.Join(s.errs...) }
+func (s *Keyed[K]) Err() error {
+	if s.keyFault == nil {
+		return errors.Join(s.errs...)
+	}
+	return errors.Join(errors.Join(s.errs...), fmt.Errorf("state: operator key: %w", s.keyFault))
+}
+
+// HashBy says how keys are hashed when a restore has to hash them anew. Default: serde.HashOf of the key codec, as for the exchange. It is
+// called before Restore; hash need not be safe for use by several goroutines.
+func (s *Keyed[K]) HashBy(hash func(K) uint64) { s.hashKey = hash }
 
 func (s *Keyed[K]) fault(errs ...error) { s.errs = append(s.errs, errs...) }
 
@@ -184,6 +199,10 @@ func (s *Keyed[K]) descriptors() []Descriptor {
 	ds := make([]Descriptor, len(s.members))
 	for i, m := range s.members {
 		ds[i] = m.descriptor()
+		if s.codec != nil {
+			ds[i].Reads.Key = s.keyReads.reading()
+			ds[i].Reads.HashedByEncoding = hashedByEncoding(reflect.TypeFor[K]().Kind())
+		}
 	}
 	return ds
 }

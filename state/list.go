@@ -28,11 +28,12 @@ func (s *Keyed[K]) List[T any](name string, opts ...Option) *List[T] {
 			return nil, err
 		}
 		d.Value = codec.Schema()
-		l.id, l.desc, l.codec, l.lifetime = id, d, codec, o.lifetime()
+		err = l.evolve(codec, o.values, &d, &d.Reads.Value)
+		l.id, l.desc, l.lifetime = id, d, o.lifetime()
 		l.objects.encode, l.objects.expire = l.encode, l.expire
 		l.objects.planned = func(o *listObject[T]) *int64 { return &o.planned }
 		l.elemBytes, l.variable = sizeOf[T]()+listOverhead, !fixedSize[T]()
-		return l, nil
+		return l, err
 	})
 	return &List[T]{l}
 }

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -34,12 +35,13 @@ func (s *Keyed[K]) Map[MK comparable, MV any](name string, opts ...Option) *Map[
 			return nil, err
 		}
 		d.Sub, d.Value = keys.Schema(), values.Schema()
-		m.id, m.desc, m.keys, m.codec, m.lifetime = id, d, keys, values, o.lifetime()
+		err = errors.Join(m.evolve(values, o.values, &d, &d.Reads.Value), m.subs.evolve(keys, o.mapKeys, &d, &d.Reads.Sub))
+		m.id, m.desc, m.keys, m.lifetime = id, d, keys, o.lifetime()
 		m.objects.encode, m.objects.expire = m.encode, m.expire
 		m.objects.planned = func(o *mapObject[MK, MV]) *int64 { return &o.planned }
 		m.elemBytes = sizeOf[MK]() + sizeOf[mapCell[MV]]() + mapOverhead
 		m.variable = !fixedSize[MK]() || !fixedSize[MV]()
-		return m, nil
+		return m, err
 	})
 	return &Map[MK, MV]{m}
 }
@@ -76,6 +78,7 @@ const mapOverhead = 40
 type maps[K, MK comparable, MV any] struct {
 	objects[K, mapObject[MK, MV]]
 	keys serde.Serde[MK]
+	subs resolver[MK] // of map keys in files
 	resolver[MV]
 }
 

@@ -21,6 +21,8 @@ type options struct {
 	kept      bool
 	codec     any
 	keyCodec  any
+	values    []migration
+	mapKeys   []migration
 }
 
 // TTL lets every entry of the state (every element of a list, every entry of a map) expire d of processing time after it was created or
@@ -100,6 +102,9 @@ func (o *options) check(name string, kind Kind) (errs []error) {
 		if x.set && !o.ttlSet {
 			errs = append(errs, fmt.Errorf("state: %s state %q has %s without TTL; add state.TTL(d) or state.EventTimeTTL(d)", kind, name, x.name))
 		}
+	}
+	if o.mapKeys != nil && kind != KindMap {
+		errs = append(errs, fmt.Errorf("state: %s state %q has a MigrateMapKey, which only a map state takes", kind, name))
 	}
 	if o.keyCodec != nil && kind != KindMap {
 		errs = append(errs, fmt.Errorf("state: %s state %q has a KeyCodec, which only a map state takes", kind, name))

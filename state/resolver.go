@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/millrace-io/millrace/serde"
 )
@@ -14,6 +15,30 @@ type resolver[V any] struct {
 	written int
 	// versions are the decoders by schema id; nil while the own schema is the only one.
 	versions []version[V]
+	// chains are the ways by migrations, shorter ones first.
+	chains []chain
+}
+
+// evolve takes codec and migrations of the state d and notes in reads what the resolver can read.
+func (r *resolver[V]) evolve(codec serde.Serde[V], steps []migration, d *Descriptor, reads *Reading) (err error) {
+	r.codec = codec
+	if r.chains, err = chainsTo(reflect.TypeFor[V](), codec.Schema(), steps); err != nil {
+		return fmt.Errorf("state: %s state %q: %w", d.Kind, d.Name, err)
+	}
+	*reads = r.reading()
+	return nil
+}
+
+// reading is what the resolver can read beyond its codec's own schema.
+func (r *resolver[V]) reading() Reading {
+	_, supple := r.codec.(interface {
+		Resolve(writerSchema string) (serde.Serde[V], error)
+	})
+	out := Reading{Rigid: !supple}
+	for _, c := range r.chains {
+		out.Migrates = append(out.Migrates, c.schema())
+	}
+	return out
 }
 
 // version is one schema of stored values.
@@ -69,7 +94,21 @@ func (r *resolver[V]) add(schema string) (id int, err error) {
 
 // reader is a codec whose Decode reads data of schema.
 func (r *resolver[V]) reader(schema string) (serde.Serde[V], error) {
-	return serde.Evolve(r.codec, schema)
+	if schema == r.codec.Schema() {
+		return r.codec, nil
+	}
+	reads := r.reading()
+	how, i := reads.way(r.codec.Schema(), schema)
+	if how != byMigration {
+		// What Avro judges value by value is refused before a job starts, not here.
+		return serde.Evolve(r.codec, schema)
+	}
+	c := r.chains[i]
+	read, err := c[0].reader(schema)
+	if err != nil {
+		return nil, err
+	}
+	return &migrated[V]{r.codec, read, c}, nil
 }
 
 // decode decodes a value that carries the given schema id into *v, which must be zero.

@@ -24,8 +24,9 @@ func declareCells[K comparable, V any](s *Keyed[K], name string, kind Kind, opts
 			return nil, err
 		}
 		d.Value = codec.Schema()
-		c.id, c.desc, c.codec, c.lifetime = id, d, codec, o.lifetime()
-		return c, nil
+		err = c.evolve(codec, o.values, &d, &d.Reads.Value)
+		c.id, c.desc, c.lifetime = id, d, o.lifetime()
+		return c, err
 	})
 	return c
 }
