@@ -31,6 +31,7 @@ type attempt struct {
 	journal      *checkpoint.Journal // nil: nothing is stored
 	restored     *checkpoint.RestorePlan
 	restoreFiles state.Files
+	operators    []checkpoint.OperatorInfo // sorted as those of the job, with the states as they are numbered
 	// firstID is the id of the first checkpoint; epoch the one of all events.
 	firstID, epoch int64
 
@@ -133,6 +134,7 @@ func (a *attempt) runTask(t *task) {
 
 // build makes tasks, enumerators, committers and the coordinator.
 func (a *attempt) build() error {
+	a.operators = a.assigned()
 	a.wire()
 	a.byChain, a.groups = map[*chain][]*task{}, map[string]*watermark.Group{}
 	for _, c := range a.plan.chains {
@@ -198,7 +200,7 @@ func (a *attempt) coordinatorConfig() checkpoint.CoordinatorConfig {
 	c := checkpoint.CoordinatorConfig{
 		Job: a.plan.Name, Epoch: a.epoch, FirstID: a.firstID, MaxParallelism: a.cfg.MaxParallelism,
 		Interval: k.Interval, MinPause: k.MinPause, Timeout: k.Timeout, Retain: k.Retain, Durable: a.journal != nil,
-		Operators: a.job.operators,
+		Operators: a.operators,
 	}
 	for _, t := range a.tasks {
 		c.Tasks = append(c.Tasks, t.id())

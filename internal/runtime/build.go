@@ -1,17 +1,13 @@
 package runtime
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strconv"
 
-	"github.com/millrace-io/millrace/checkpoint"
 	"github.com/millrace-io/millrace/connectors"
 	"github.com/millrace-io/millrace/internal/exchange"
 	"github.com/millrace-io/millrace/operators"
-	"github.com/millrace-io/millrace/state"
-	"github.com/millrace-io/millrace/state/memstate"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 )
@@ -164,59 +160,4 @@ func (a *attempt) connect(t *task, o *op, n *Node, built map[*Node]*op) (main an
 // registerer is where a step registers metrics of its own.
 func (a *attempt) registerer(uid string, subtask int) prometheus.Registerer {
 	return prometheus.WrapRegistererWith(prometheus.Labels{"uid": uid, "subtask": strconv.Itoa(subtask)}, a.cfg.Metrics)
-}
-
-// openState opens the keyed state of every operator and loads what the checkpoint holds for it.
-func (a *attempt) openState(ctx context.Context, t *task) error {
-	for _, o := range t.ops {
-		h := o.hooks()
-		if h.State != nil {
-			open := state.OpenOptions{UID: o.node.UID, Subtask: t.subtask, Attempt: a.name,
-				Groups: state.RangeOf(t.subtask, t.chain.parallelism, a.cfg.MaxParallelism)}
-			if err := h.State.Open(a.cfg.State, open); err != nil {
-				return failIn(o, err)
-			}
-		}
-		if h.Broadcast != nil {
-			open := state.OpenOptions{UID: o.node.UID, Subtask: t.subtask, Attempt: a.name, Groups: state.GroupRange{Start: 0, End: 1}}
-			if err := h.Broadcast.Open(memstate.New(), open); err != nil {
-				return failIn(o, err)
-			}
-		}
-		from := a.restore(o.node.UID)
-		if !from.Known {
-			continue
-		}
-		sub := from.Subtasks[t.subtask]
-		if o.node.Source == nil { // a source makes its own again when its input ends
-			o.task.SetWatermark(sub.WatermarkMS)
-			// EndOfTime and the end of input lie on the same side of every barrier: the operator has drained, its hooks do not run again.
-			o.ended = sub.WatermarkMS == operators.EndOfTime
-		}
-		if h.State != nil && len(sub.Files) > 0 {
-			if err := h.State.Restore(ctx, state.Restore{Files: a.restoreFiles, Handles: sub.Files, Drop: from.DropStates}); err != nil {
-				return failIn(o, err)
-			}
-		}
-		if h.Broadcast != nil && len(sub.Broadcast) > 0 {
-			if err := h.Broadcast.Restore(ctx, state.Restore{Files: a.restoreFiles, Handles: sub.Broadcast, Drop: from.DropStates}); err != nil {
-				return failIn(o, err)
-			}
-		}
-		if h.RestoreRaw != nil && len(sub.Raw) > 0 {
-			if err := h.RestoreRaw(sub.Raw); err != nil {
-				return failIn(o, err)
-			}
-		}
-	}
-	return nil
-}
-
-// restore is what the checkpoint that the attempt began from holds for uid; empty when there is none.
-func (a *attempt) restore(uid string) checkpoint.OperatorRestore {
-	if a.restored == nil || uid == "" {
-		return checkpoint.OperatorRestore{}
-	}
-	r, _ := a.restored.Operator(uid)
-	return r
 }
