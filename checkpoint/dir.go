@@ -76,7 +76,7 @@ func (d *dirObjects) Put(ctx context.Context, name string, body io.ReadSeeker, s
 	if err != nil {
 		return err
 	}
-	if f, ok := body.(*os.File); ok && filepath.Dir(f.Name()) == filepath.Join(d.root, tempDir) {
+	if f, ok := body.(tempFile); ok && filepath.Dir(f.Name()) == filepath.Join(d.root, tempDir) {
 		return d.putSpooled(f, path, size)
 	}
 	temp, err := d.writeTemp(ctx, name, body, size)
@@ -87,7 +87,7 @@ func (d *dirObjects) Put(ctx context.Context, name string, body io.ReadSeeker, s
 }
 
 // spool makes the temporary file in the directory itself, so that Put has nothing to copy.
-func (d *dirObjects) spool(name string) (*os.File, error) {
+func (d *dirObjects) spool(name string) (tempFile, error) {
 	if _, err := d.path(name); err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (d *dirObjects) tempPath(name string) string {
 }
 
 // putSpooled gives a file from spool its name.
-func (d *dirObjects) putSpooled(f *os.File, path string, size int64) error {
+func (d *dirObjects) putSpooled(f tempFile, path string, size int64) error {
 	err := f.Sync()
 	if fi, serr := f.Stat(); err == nil && serr == nil && fi.Size() != size {
 		err = fmt.Errorf("it has %d bytes, want %d", fi.Size(), size)
@@ -249,16 +249,9 @@ func tagOf(data []byte) string {
 }
 
 func (d *dirObjects) Get(_ context.Context, name string) (io.ReadCloser, string, error) {
-	path, err := d.path(name)
+	f, err := d.open(name)
 	if err != nil {
 		return nil, "", err
-	}
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("checkpoint: %q: %w", path, ErrNotFound)
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("checkpoint: %w", err)
 	}
 	if strings.Contains(name, "/") {
 		return f, "", nil // immutable, never swapped: no need to read it for a tag
@@ -268,6 +261,36 @@ func (d *dirObjects) Get(_ context.Context, name string) (io.ReadCloser, string,
 		return nil, "", fmt.Errorf("checkpoint: %w", err)
 	}
 	return io.NopCloser(bytes.NewReader(data)), tagOf(data), nil
+}
+
+// open opens the file of an object.
+func (d *dirObjects) open(name string) (*os.File, error) {
+	path, err := d.path(name)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("checkpoint: %q: %w", path, ErrNotFound)
+	case err != nil:
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	return f, nil
+}
+
+func (d *dirObjects) GetRange(_ context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	if off < 0 || n < 0 {
+		return nil, fmt.Errorf("checkpoint: range of %d bytes at %d of %q", n, off, name)
+	}
+	f, err := d.open(name)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.NewSectionReader(f, off, n), f}, nil
 }
 
 func (d *dirObjects) List(_ context.Context, prefix string) ([]string, error) {

@@ -1,8 +1,6 @@
 package checkpoint_test
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -368,73 +366,5 @@ func TestPruneBesideComplete(t *testing.T) {
 	}
 	if n := leftovers(t, st); n != 0 || len(j.Checkpoints()) != 2 {
 		t.Errorf("%d objects are left over, %d checkpoints", n, len(j.Checkpoints()))
-	}
-}
-
-// flaky is a store whose bodies break off after some bytes, a number of times.
-type flaky struct {
-	*checkpointtest.Memory
-	breaks *int
-}
-
-func (f flaky) Open(context.Context) (checkpoint.Objects, error) { return f, nil }
-
-func (f flaky) Get(ctx context.Context, name string) (io.ReadCloser, string, error) {
-	body, tag, err := f.Memory.Get(ctx, name)
-	if err != nil || *f.breaks == 0 {
-		return body, tag, err
-	}
-	*f.breaks--
-	broken := io.MultiReader(io.LimitReader(body, int64(1000*(7-*f.breaks))), brokenReader{})
-	return struct {
-		io.Reader
-		io.Closer
-	}{broken, body}, tag, nil
-}
-
-type brokenReader struct{}
-
-var errReset = errors.New("connection reset")
-
-func (brokenReader) Read([]byte) (int, error) { return 0, errReset }
-
-func TestReadGoesOn(t *testing.T) {
-	ctx := t.Context()
-	breaks := 0
-	st := flaky{checkpointtest.NewMemory("flaky"), &breaks}
-	j, err := checkpoint.Lead(ctx, st, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := make([]byte, 10_000)
-	for i := range want {
-		want[i] = byte(i * i >> 3)
-	}
-	f, err := j.Files(1).Write(ctx, state.GroupRange{End: 4}, 0, func(w io.Writer) error {
-		_, err := w.Write(want)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range []int{0, 1, 4, 5} {
-		breaks = n
-		r, err := j.Files(1).Read(ctx, f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := io.ReadAll(r)
-		if err := r.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if n > 4 {
-			if !errors.Is(err, errReset) {
-				t.Errorf("%d breaks: %v, want the error", n, err)
-			}
-			continue
-		}
-		if err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%d breaks: %d bytes, %v, want the whole file", n, len(got), err)
-		}
 	}
 }

@@ -88,6 +88,15 @@ func (g *gated) Get(ctx context.Context, name string) (io.ReadCloser, string, er
 	return g.Memory.Get(ctx, name)
 }
 
+func (g *gated) GetRange(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	done, err := g.wait("get", name)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return g.Memory.GetRange(ctx, name, off, n)
+}
+
 func (g *gated) List(ctx context.Context, prefix string) ([]string, error) {
 	done, err := g.wait("list", prefix)
 	if err != nil {

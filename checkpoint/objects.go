@@ -44,6 +44,9 @@ type Objects interface {
 	Swap(ctx context.Context, name, tag string, data []byte) (newTag string, err error)
 	// Get opens the object; ErrNotFound when there is none. The caller closes body.
 	Get(ctx context.Context, name string) (body io.ReadCloser, tag string, err error)
+	// GetRange opens the n bytes of the object from off on, fewer when it ends before, none when off is at or behind its end; ErrNotFound
+	// when there is none, which a call with n = 0 need not find out. off and n are not negative. The caller closes the body.
+	GetRange(ctx context.Context, name string, off, n int64) (body io.ReadCloser, err error)
 	// List returns the names that start with prefix, sorted.
 	List(ctx context.Context, prefix string) ([]string, error)
 	// Delete removes the object. That there is none is no error.
@@ -73,13 +76,19 @@ var (
 // CorruptError says that an object of a storage is not what was once written. errors.Is(err, ErrCorrupt) finds it.
 type CorruptError struct {
 	Object string // name, with the URL of the storage where known
-	Reason string
-	Remedy string // may be empty
+	// Offset and Length are the bytes of the object among which the fault is; Length is 0 when that is not known.
+	Offset, Length int64
+	Reason         string
+	Remedy         string // may be empty
 }
 
-// Error names the object.
+// Error names the object and the place.
 func (e *CorruptError) Error() string {
-	s := fmt.Sprintf("checkpoint: object %q is corrupt: %s", e.Object, e.Reason)
+	at := ""
+	if e.Length > 0 {
+		at = fmt.Sprintf(" at offset %d (%d bytes)", e.Offset, e.Length)
+	}
+	s := fmt.Sprintf("checkpoint: object %q is corrupt%s: %s", e.Object, at, e.Reason)
 	if e.Remedy != "" {
 		s += "; " + e.Remedy
 	}

@@ -186,6 +186,30 @@ func (s *s3Objects) Get(ctx context.Context, name string) (io.ReadCloser, string
 	return out.Body, aws.ToString(out.ETag), nil
 }
 
+func (s *s3Objects) GetRange(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	switch {
+	case off < 0 || n < 0:
+		return nil, fmt.Errorf("checkpoint: range of %d bytes at %d of %q", n, off, name)
+	case n == 0: // which a Range header cannot say
+		return http.NoBody, nil
+	}
+	want := fmt.Sprintf("bytes=%d-%d", off, off+n-1)
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: aws.String(s.prefix + name), Range: &want})
+	if err != nil {
+		var resp *smithyhttp.ResponseError
+		if errors.As(err, &resp) && resp.HTTPStatusCode() == http.StatusRequestedRangeNotSatisfiable {
+			return http.NoBody, nil // the object ends before off
+		}
+		return nil, s.classify("get", name, err, ErrConflict)
+	}
+	if got := aws.ToString(out.ContentRange); !strings.HasPrefix(got, fmt.Sprintf("bytes %d-", off)) {
+		_ = out.Body.Close() // unread
+		return nil, fmt.Errorf("checkpoint: S3 get of s3://%s/%s%s: asked for %s, the store answered with the range %q; it cannot hold checkpoints: "+
+			"use a store that knows the Range header", s.bucket, s.prefix, name, want, got)
+	}
+	return out.Body, nil
+}
+
 func (s *s3Objects) List(ctx context.Context, prefix string) ([]string, error) {
 	var names []string
 	p := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: aws.String(s.prefix + prefix)})

@@ -24,7 +24,7 @@ type fakeS3 struct {
 	objects  map[string]object
 	requests int
 	fault    func(n int, r *http.Request) s3Fault
-	ignore   string // a header that is ignored
+	ignore   string // "conditions" or "Range": headers that are ignored
 }
 
 type object struct {
@@ -107,7 +107,7 @@ func (f *fakeS3) serve(r *http.Request, body []byte) *http.Response {
 	switch {
 	case r.Method == http.MethodPut:
 		none, match := r.Header.Get("If-None-Match"), r.Header.Get("If-Match")
-		if f.ignore != "" {
+		if f.ignore == "conditions" {
 			none, match = "", ""
 		}
 		switch {
@@ -124,12 +124,27 @@ func (f *fakeS3) serve(r *http.Request, body []byte) *http.Response {
 		return s3Answer(r, 204, nil, nil)
 	case r.Method == http.MethodGet && key == "":
 		return f.list(r)
+	case r.Method == http.MethodGet && exists && r.Header.Get("Range") != "" && f.ignore != "Range":
+		return s3Range(r, old)
 	case r.Method == http.MethodGet && exists:
 		return s3Answer(r, 200, http.Header{"Etag": {old.etag}}, old.data)
 	case r.Method == http.MethodGet:
 		return s3Error(r, 404, "NoSuchKey")
 	}
 	return s3Error(r, 405, "MethodNotAllowed")
+}
+
+// s3Range answers a request for a part.
+func s3Range(r *http.Request, o object) *http.Response {
+	var first, last int
+	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last); err != nil || last < first {
+		return s3Error(r, 400, "InvalidArgument")
+	}
+	if first >= len(o.data) {
+		return s3Error(r, 416, "InvalidRange")
+	}
+	last = min(last, len(o.data)-1)
+	return s3Answer(r, 206, http.Header{"Etag": {o.etag}, "Content-Range": {fmt.Sprintf("bytes %d-%d/%d", first, last, len(o.data))}}, o.data[first:last+1])
 }
 
 // list gives pages of two keys, so that every list has several.
@@ -216,6 +231,10 @@ func TestS3Errors(t *testing.T) {
 	f.ignore = "conditions"
 	if _, err := checkpoint.Lead(t.Context(), f.storage("x"), nil); err == nil || !strings.Contains(err.Error(), "cannot hold checkpoints") {
 		t.Errorf("store without conditional writes: %v", err)
+	}
+	f.ignore = "Range"
+	if _, err := checkpoint.Lead(t.Context(), f.storage("x"), nil); err == nil || !strings.Contains(err.Error(), "cannot hold checkpoints") {
+		t.Errorf("store without ranges: %v", err)
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")

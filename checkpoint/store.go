@@ -193,6 +193,30 @@ func (s *store) getOnce(ctx context.Context, name string, limit int64) ([]byte, 
 	return data, tag, nil
 }
 
+// readRange fills p with the object's bytes from off on; n < len(p) when the object ends before. A try goes on where the one before broke
+// off.
+func (s *store) readRange(ctx context.Context, name string, off int64, p []byte) (n int, err error) {
+	err = s.retry(ctx, "get", name, int64(len(p)), func(ctx context.Context) error {
+		body, err := s.o.GetRange(ctx, name, off+int64(n), int64(len(p)-n))
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		for n < len(p) {
+			k, err := body.Read(p[n:])
+			n += k
+			switch {
+			case err == io.EOF: // itself: a wrapped one is a connection that was closed
+				return nil
+			case err != nil:
+				return fmt.Errorf("after %d bytes of %d at %d: %w (%w)", n, len(p), off, err, ErrTransient)
+			}
+		}
+		return nil
+	})
+	return n, err
+}
+
 func (s *store) list(ctx context.Context, prefix string) (names []string, err error) {
 	err = s.retry(ctx, "list", prefix, 0, func(ctx context.Context) error {
 		names, err = s.o.List(ctx, prefix)
@@ -222,7 +246,7 @@ func (s *store) probe(ctx context.Context, epoch int64) error {
 	put := fmt.Sprintf("tmp/probe-%d-0-%s", epoch, rand.Text())
 	refuse := func(what string, got error) error {
 		return fmt.Errorf("checkpoint: storage %s %s (answer: %v); it cannot hold checkpoints: use a store with conditional writes "+
-			"(If-None-Match and If-Match), or a directory with hard links and flock", s.url, what, got)
+			"(If-None-Match and If-Match) and ranges, or a directory with hard links and flock", s.url, what, got)
 	}
 	a, b, c := []byte("a"+rand.Text()), []byte("b"+rand.Text()), []byte("c"+rand.Text())
 	err := s.put(ctx, put, bytes.NewReader(a), int64(len(a)), tagOf(a))
@@ -231,6 +255,10 @@ func (s *store) probe(ctx context.Context, epoch int64) error {
 	}
 	if err = s.o.Put(ctx, put, bytes.NewReader(b), int64(len(b))); !errors.Is(err, ErrExists) && !errors.Is(err, ErrTransient) {
 		return refuse("overwrites an object in spite of If-None-Match", err)
+	}
+	part := make([]byte, 3)
+	if n, err := s.readRange(ctx, put, 1, part); err != nil || n < len(part) || !bytes.Equal(part, a[1:4]) {
+		return refuse("does not read parts of an object", errors.Join(err, fmt.Errorf("%d bytes %q for %q", n, part[:n], a[1:4])))
 	}
 	tagA, err := s.swap(ctx, name, "", a)
 	if err != nil {

@@ -24,7 +24,7 @@ func Conformance(t *testing.T, fresh func(t *testing.T) checkpoint.Storage) {
 	}{
 		{"PutGet", putGet}, {"PutNeverOverwrites", putNeverOverwrites}, {"PutRace", putRace}, {"PutChecksSize", putChecksSize},
 		{"Swap", swap}, {"SwapRace", swapRace}, {"SwapLosesNoUpdate", swapLosesNoUpdate}, {"ListAndDelete", listAndDelete},
-		{"Names", names}, {"Cancelled", cancelled},
+		{"Ranges", ranges}, {"RangesAtOnce", rangesAtOnce}, {"Names", names}, {"Cancelled", cancelled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o, err := fresh(t).Open(t.Context())

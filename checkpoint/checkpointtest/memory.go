@@ -214,7 +214,23 @@ func (m *Memory) Get(ctx context.Context, name string) (io.ReadCloser, string, e
 	if err != nil {
 		return nil, "", err
 	}
-	return io.NopCloser(bytes.NewReader(o.data)), o.tag, nil
+	return memoryBody{bytes.NewReader(o.data)}, o.tag, nil
+}
+
+type memoryBody struct{ *bytes.Reader }
+
+func (memoryBody) Close() error { return nil }
+
+// GetRange implements checkpoint.Objects. Its Call has the Op "get".
+func (m *Memory) GetRange(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	if off < 0 || n < 0 {
+		return nil, fmt.Errorf("checkpointtest: range of %d bytes at %d of %q", n, off, name)
+	}
+	body, _, err := m.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return io.NopCloser(io.NewSectionReader(body.(io.ReaderAt), off, n)), nil
 }
 
 // List implements checkpoint.Objects.
