@@ -47,7 +47,7 @@ func decodeHead(object string, data []byte) (*head, error) {
 		return nil, err
 	}
 	if err := h.validate(); err != nil {
-		return nil, &CorruptError{Object: object, Reason: "its checksum is right but its content is not: " + err.Error()}
+		return nil, &CorruptError{Object: object, Length: int64(len(data)), Reason: "its checksum is right but its content is not: " + err.Error()}
 	}
 	return h, nil
 }

@@ -112,11 +112,11 @@ func (s *store) readManifest(ctx context.Context, r Ref) (*Manifest, error) {
 	data, _, err := s.get(ctx, r.Name, r.Size)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return nil, &CorruptError{Object: s.object(r.Name), Reason: "it is missing, but HEAD names it", Remedy: remedy}
+		return nil, &CorruptError{Object: s.object(r.Name), Length: r.Size, Reason: "it is missing, but HEAD names it", Remedy: remedy}
 	case err != nil:
 		return nil, err
 	case int64(len(data)) != r.Size || tagOf(data) != r.SHA256:
-		return nil, &CorruptError{Object: s.object(r.Name), Remedy: remedy,
+		return nil, &CorruptError{Object: s.object(r.Name), Length: max(r.Size, int64(len(data))), Remedy: remedy,
 			Reason: fmt.Sprintf("it has %d bytes with SHA-256 %s, HEAD says %d bytes with %s", len(data), tagOf(data), r.Size, r.SHA256)}
 	}
 	m, err := decodeManifest(s.object(r.Name), data)
@@ -326,7 +326,12 @@ func (j *Journal) mark(ctx context.Context, h *head) (map[string]bool, error) {
 		for _, o := range m.Operators {
 			for _, s := range o.Subtasks {
 				for _, f := range s.objects() {
-					marked[f.Name] = true
+					if f.Name != "" {
+						marked[f.Name] = true
+					}
+				}
+				for _, name := range s.Pending {
+					marked[name] = true
 				}
 			}
 		}

@@ -7,7 +7,9 @@ import (
 )
 
 // FormatVersion is the version of the manifest that this release writes. It reads every version up to this one.
-const FormatVersion = 1
+// Version 2 has tables of checksums (File.Sums), content inside the manifest (File.Inline), tables with kinds, levels and bounds, pending
+// objects, and a compressed body.
+const FormatVersion = 2
 
 // Manifest is the content of one completed checkpoint or savepoint: everything that is needed to start again.
 type Manifest struct {
@@ -39,6 +41,9 @@ type OperatorState struct {
 type SubtaskState struct {
 	Groups state.GroupRange `json:"groups"`
 	Files  []state.File     `json:"files,omitempty"` // keyed state
+	// Pending are the names of objects that this checkpoint does not need and a later one will name as files, such as those of a base that is
+	// being uploaded. What neither this nor Files lists is garbage.
+	Pending []string `json:"pending,omitempty"`
 	// Broadcast is state that was the same in every subtask; only subtask 0 has it, and any restore gives it to each.
 	Broadcast []state.File `json:"broadcast,omitempty"`
 	// Splits are the splits that a source reader held, with their positions; Finished those it has read to the end and whose
@@ -51,7 +56,7 @@ type SubtaskState struct {
 	WatermarkMS int64 `json:"watermark_ms"`
 }
 
-// objects are all files of the subtask.
+// objects are all files of the subtask, those with content in the manifest included.
 func (s *SubtaskState) objects() []state.File { return slices.Concat(s.Files, s.Broadcast) }
 
 // SplitState is one split of a source with the position to go on from, encoded by the source.
