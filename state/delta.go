@@ -15,7 +15,8 @@ type deltaRun struct {
 	total   *int64 // counts the bytes of all runs of the epoch
 }
 
-// deltaChange is one change of a deltaRun: buf[start:mid] is the address, buf[mid:end] the stored value, if it has one.
+// deltaChange is one change of a deltaRun: buf[start:mid] is the address, buf[mid:end] the stored value, if it has one; of a clear the end of what
+// it clears, or nothing for all that begins with the address.
 type deltaChange struct {
 	start, mid, end int
 	kind            ChangeKind
@@ -37,6 +38,10 @@ func (r *deltaRun) remove(buf []byte) { r.end(buf, len(buf), ChangeDelete) }
 // clear ends a change by which every address that begins with the given one becomes absent.
 func (r *deltaRun) clear(buf []byte) { r.end(buf, len(buf), ChangeDeleteRange) }
 
+// clearTo ends a change by which every address from buf[len(begin()):mid] on and before buf[mid:] becomes absent. Of several clears with one
+// start the last must reach farthest.
+func (r *deltaRun) clearTo(buf []byte, mid int) { r.end(buf, mid, ChangeDeleteRange) }
+
 // copy adds a change whose address and value are at hand.
 func (r *deltaRun) copy(kind ChangeKind, address, value []byte) {
 	buf := append(r.buf, address...)
@@ -56,7 +61,7 @@ func (r *deltaRun) bytes() int64 { return int64(len(r.buf)) + deltaChangeBytes*i
 // emit adds what counts of r to t, in ascending order. It sorts r.
 //
 // Within one table a value survives a range tombstone, whatever came first; so what a clear removed is left out here. Prefixes that are cleared
-// never lie within one another: they are whole keys, or whole states that are not declared any more.
+// never lie within one another: they are whole keys, or whole states that are not declared any more, or the fired timers of a domain.
 func (r *deltaRun) emit(t interface{ Add(Change) error }) error {
 	slices.SortFunc(r.changes, func(a, b deltaChange) int {
 		if c := bytes.Compare(r.buf[a.start:a.mid], r.buf[b.start:b.mid]); c != 0 {
@@ -64,7 +69,7 @@ func (r *deltaRun) emit(t interface{ Add(Change) error }) error {
 		}
 		return cmp.Compare(a.start, b.start)
 	})
-	var cleared []byte // the prefix that was cleared last
+	var cleared, clearedEnd []byte // what was cleared last
 	clearedAt := -1
 	for i := 0; i < len(r.changes); {
 		address := r.buf[r.changes[i].start:r.changes[i].mid]
@@ -75,14 +80,17 @@ func (r *deltaRun) emit(t interface{ Add(Change) error }) error {
 				break
 			}
 			if c.kind == ChangeDeleteRange {
-				cleared, clearedAt = address, c.start
+				cleared, clearedAt, clearedEnd = address, c.start, r.buf[c.mid:c.end]
+				if len(clearedEnd) == 0 {
+					clearedEnd = after(nil, address)
+				}
 			} else {
 				point = i
 			}
 		}
-		within := clearedAt >= 0 && bytes.HasPrefix(address, cleared)
-		if within && len(address) == len(cleared) {
-			if err := t.Add(Change{Kind: ChangeDeleteRange, Key: address, End: after(nil, address)}); err != nil {
+		within := clearedAt >= 0 && (clearedEnd == nil || bytes.Compare(address, clearedEnd) < 0)
+		if within && bytes.Equal(address, cleared) {
+			if err := t.Add(Change{Kind: ChangeDeleteRange, Key: address, End: clearedEnd}); err != nil {
 				return err
 			}
 		}
