@@ -128,6 +128,26 @@ func (d *dirObjects) link(temp, path string) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// copyFrom gives a file of another directory a second name here: objects never change, and what is deleted there stays here.
+func (d *dirObjects) copyFrom(_ context.Context, src Objects, srcName, name string) error {
+	from, ok := src.(*dirObjects)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	old, err := from.path(srcName)
+	if err != nil {
+		return err
+	}
+	path, err := d.path(name)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(old); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("checkpoint: %q: %w", old, ErrNotFound)
+	}
+	return d.link(old, path)
+}
+
 // writeTemp writes and syncs a new temporary file for the object and returns its path.
 func (d *dirObjects) writeTemp(ctx context.Context, name string, body io.ReadSeeker, size int64) (string, error) {
 	if _, err := body.Seek(0, io.SeekStart); err != nil {

@@ -21,7 +21,7 @@
 //
 //	HEAD                        epoch, last id, retained checkpoints, pinned savepoints; the only object that is overwritten
 //	ckpt/<epoch>-<id>-<random>  one manifest for each checkpoint
-//	data/<epoch>-<id>-<random>  state files
+//	data/<epoch>-<id>-<random>  state: content and a table of checksums of its chunks (sums.go)
 //	probe-…, tmp/…              scratch objects of the check that Lead makes; files that Dir is writing
 //
 // Names are never used twice, so a stopped process that wakes up cannot overwrite anything. An object that no manifest in HEAD names is
@@ -35,8 +35,8 @@
 //   - A lost answer of the storage: a write is tried again under the same condition, and what is there afterwards decides whether it was
 //     ours. When the storage stays silent for a minute the outcome is unknown (ErrUnknownOutcome) and the next Lead finds it out.
 //   - Two leaders: one of them gets ErrFenced. It must stop; its files are deleted later.
-//   - A damaged object: HEAD, manifests and state files carry SHA-256 checksums, and a mismatch is a CorruptError that names the object.
-//     Nothing goes back to an older checkpoint by itself, since output after it may be committed already.
+//   - A damaged object: HEAD, manifests and state files carry SHA-256 checksums, state a CRC32C for each 64 KiB as well, and a mismatch is a
+//     CorruptError that names the object and the place. Nothing goes back to an older checkpoint by itself, since output after it may be committed already.
 //   - A store that ignores If-None-Match or If-Match is refused by Lead.
 //
 // What is not protected: somebody who deletes or edits objects on purpose, a disk that acknowledges writes which it has not made, and a

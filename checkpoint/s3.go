@@ -210,6 +210,20 @@ func (s *s3Objects) GetRange(ctx context.Context, name string, off, n int64) (io
 	return out.Body, nil
 }
 
+// copyFrom lets the store copy an object of another bucket or prefix of the same endpoint.
+func (s *s3Objects) copyFrom(ctx context.Context, src Objects, srcName, name string) error {
+	from, ok := src.(*s3Objects)
+	if !ok || aws.ToString(from.client.Options().BaseEndpoint) != aws.ToString(s.client.Options().BaseEndpoint) ||
+		from.client.Options().Region != s.client.Options().Region {
+		return errors.ErrUnsupported
+	}
+	// Names of ValidName need no escaping; those of buckets neither.
+	_, err := s.client.CopyObject(ctx, &s3.CopyObjectInput{
+		Bucket: &s.bucket, Key: aws.String(s.prefix + name), CopySource: aws.String(from.bucket + "/" + from.prefix + srcName),
+	})
+	return s.classify("copy", name, err, ErrConflict)
+}
+
 func (s *s3Objects) List(ctx context.Context, prefix string) ([]string, error) {
 	var names []string
 	p := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: aws.String(s.prefix + prefix)})

@@ -23,6 +23,7 @@ type fakeS3 struct {
 	mu       sync.Mutex
 	objects  map[string]object
 	requests int
+	copies   int // made by the store
 	fault    func(n int, r *http.Request) s3Fault
 	ignore   string // "conditions" or "Range": headers that are ignored
 }
@@ -105,6 +106,14 @@ func (f *fakeS3) serve(r *http.Request, body []byte) *http.Response {
 	}
 	old, exists := f.objects[key]
 	switch {
+	case r.Method == http.MethodPut && r.Header.Get("X-Amz-Copy-Source") != "":
+		from, ok := f.objects[strings.TrimPrefix(r.Header.Get("X-Amz-Copy-Source"), "bucket/")]
+		if !ok {
+			return s3Error(r, 404, "NoSuchKey")
+		}
+		f.copies++
+		f.objects[key] = object{data: from.data, etag: strconv.Quote(strconv.Itoa(f.requests))}
+		return s3Answer(r, 200, nil, []byte("<CopyObjectResult></CopyObjectResult>"))
 	case r.Method == http.MethodPut:
 		none, match := r.Header.Get("If-None-Match"), r.Header.Get("If-Match")
 		if f.ignore == "conditions" {
