@@ -22,6 +22,19 @@ type Config struct {
 	MinPause time.Duration
 	// Retain is the number of completed checkpoints kept beside savepoints. Default 3; at least 1.
 	Retain int
+	// AlignmentTimeout bounds how long a periodic checkpoint waits for records that stand in front of its barriers. Once it is older, each
+	// task takes its part without waiting for the barriers of its inputs; the records that the barriers were behind are stored with the
+	// checkpoint (Manifest.Channels) and processed first after a restore. A checkpoint then takes about this long, and the time to write what was
+	// in flight, however slow the job's sinks are; without it, it takes as long as the records in the queues do. Default 0: barriers never
+	// overtake records. Some seconds suit most jobs; shorter than Timeout.
+	//
+	// It does not concern savepoints and the final checkpoint, nor inputs by Broadcast, whose barriers always stay behind their records. A record is
+	// never interrupted: one that takes a minute delays the checkpoint by a minute.
+	//
+	// What it costs: each exchange of records between tasks needs a codec for them (the derived one, or Stream.WithCodec); a checkpoint with records
+	// in flight fits graphs with the same edges only, where a savepoint fits others too; and after a restore a watermark that was in flight
+	// comes behind the records that were behind it, so that some records that would have been late are not.
+	AlignmentTimeout time.Duration
 }
 
 // Option changes a field of Config.
@@ -44,6 +57,9 @@ func MinPause(d time.Duration) Option { return func(c *Config) { c.MinPause = d 
 
 // Retain sets Config.Retain.
 func Retain(n int) Option { return func(c *Config) { c.Retain = n } }
+
+// AlignmentTimeout sets Config.AlignmentTimeout.
+func AlignmentTimeout(d time.Duration) Option { return func(c *Config) { c.AlignmentTimeout = d } }
 
 // Defaults of Config.
 const (
@@ -78,6 +94,12 @@ func (c Config) Validate() error {
 		add("Config.Timeout is %v, want 0 for the default of %v or more", c.Timeout, DefaultTimeout)
 	case c.Timeout > 0 && c.Timeout < c.Interval:
 		add("Config.Timeout is %v, shorter than the Interval of %v", c.Timeout, c.Interval)
+	}
+	switch limit := c.WithDefaults().Timeout; {
+	case c.AlignmentTimeout < 0:
+		add("Config.AlignmentTimeout is %v, want 0 for never or more", c.AlignmentTimeout)
+	case c.AlignmentTimeout > 0 && c.AlignmentTimeout >= limit && c.Timeout >= 0:
+		add("Config.AlignmentTimeout is %v, want less than the Timeout of %v, at which a checkpoint is given up", c.AlignmentTimeout, limit)
 	}
 	if c.MinPause < 0 {
 		add("Config.MinPause is %v, want 0 or more", c.MinPause)

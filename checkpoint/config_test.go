@@ -28,6 +28,10 @@ func TestConfigValidate(t *testing.T) {
 		{checkpoint.Every(time.Second, dir, checkpoint.Timeout(-1), checkpoint.MinPause(-1), checkpoint.Retain(-1)),
 			[]string{"Timeout is -1ns", "MinPause is -1ns", "Retain is -1"}},
 		{checkpoint.Every(time.Minute, dir, checkpoint.Timeout(time.Second)), []string{"shorter than the Interval"}},
+		{checkpoint.Every(time.Second, dir, checkpoint.AlignmentTimeout(time.Minute)), nil},
+		{checkpoint.Every(time.Second, dir, checkpoint.AlignmentTimeout(-1)), []string{"AlignmentTimeout is -1ns"}},
+		{checkpoint.Every(time.Second, dir, checkpoint.AlignmentTimeout(10*time.Minute)), []string{"AlignmentTimeout is 10m0s", "less than the Timeout of 10m0s"}},
+		{checkpoint.Every(time.Second, dir, checkpoint.Timeout(time.Minute), checkpoint.AlignmentTimeout(2*time.Minute)), []string{"less than the Timeout of 1m0s"}},
 	} {
 		err := c.c.Validate()
 		if (err == nil) != (c.want == nil) {

@@ -83,6 +83,7 @@ type flight struct {
 	have      [][]bool        // operator × subtask: snapshot has come
 	commits   [][][][]byte    // operator × subtask: committables
 	enums     []bool
+	channels  []ChannelState
 	commit    []UIDCommittables
 }
 
@@ -249,6 +250,7 @@ func (c *Coordinator) ack(e Ack) []Action {
 			return c.fail(fmt.Errorf("checkpoint: acknowledgement of %d by task %s: %w", e.ID, e.Task, err))
 		}
 	}
+	c.cur.channels = append(c.cur.channels, e.Channels...)
 	c.cur.acked[e.Task] = true
 	return c.complete(e.Now)
 }
@@ -305,8 +307,9 @@ func (c *Coordinator) complete(now time.Time) []Action {
 	}
 	m := &Manifest{
 		Version: FormatVersion, ID: c.cur.trigger.ID, Epoch: c.cfg.Epoch, Job: c.cfg.Job, Savepoint: c.cur.trigger.Savepoint,
-		CreatedMS: c.triggered.UnixMilli(), MaxParallelism: c.cfg.MaxParallelism, Operators: c.cur.operators,
+		CreatedMS: c.triggered.UnixMilli(), MaxParallelism: c.cfg.MaxParallelism, Operators: c.cur.operators, Channels: c.cur.channels,
 	}
+	sortChannels(m.Channels)
 	for i, o := range c.cfg.Operators {
 		for s, have := range c.cur.have[i] {
 			if !have {

@@ -61,6 +61,8 @@ type Ack struct {
 	Task      TaskID
 	// Snapshots holds one entry for each uid of the chain that is listed in CoordinatorConfig.Operators.
 	Snapshots []SubtaskSnapshot
+	// Channels are the records that were in flight to the task.
+	Channels []ChannelState
 }
 
 // Declined says that the task cannot take part in checkpoint ID. For an enumerator, Task.Name is the uid of the source.

@@ -335,6 +335,11 @@ func (j *Journal) mark(ctx context.Context, h *head) (map[string]bool, error) {
 				}
 			}
 		}
+		for _, c := range m.Channels {
+			if c.File.Name != "" {
+				marked[c.File.Name] = true
+			}
+		}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()

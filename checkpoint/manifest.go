@@ -23,6 +23,8 @@ type Manifest struct {
 	CreatedMS      int64           `json:"created_ms"`
 	MaxParallelism int             `json:"max_parallelism"`
 	Operators      []OperatorState `json:"operators"` // sorted by UID
+	// Channels are the records that were in flight, sorted by edge and subtask; none in a savepoint.
+	Channels []ChannelState `json:"channels,omitempty"`
 }
 
 // OperatorState is the state of one uid.

@@ -162,6 +162,11 @@ func Verify(ctx context.Context, st Storage) error {
 			errs = append(errs, err)
 			continue
 		}
+		for _, c := range m.Channels {
+			if err := s.verifyFile(ctx, c.File); err != nil {
+				errs = append(errs, fmt.Errorf("checkpoint %d, records in flight on edge %q: %w", m.ID, c.Edge, err))
+			}
+		}
 		for _, o := range m.Operators {
 			for _, t := range o.Subtasks {
 				for _, f := range t.objects() {

@@ -29,6 +29,14 @@ func (m *Manifest) Validate() error {
 			return fmt.Errorf("checkpoint: manifest %d: uid %q: %w", m.ID, o.UID, err)
 		}
 	}
+	for i := range m.Channels {
+		if m.Savepoint {
+			return fmt.Errorf("checkpoint: manifest %d: a savepoint has records in flight on edge %q, want none", m.ID, m.Channels[i].Edge)
+		}
+		if err := m.Channels[i].validate(m.MaxParallelism); err != nil {
+			return fmt.Errorf("checkpoint: manifest %d: %w", m.ID, err)
+		}
+	}
 	return nil
 }
 
