@@ -1,6 +1,9 @@
 package checkpoint
 
 import (
+	"context"
+	"errors"
+
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
@@ -9,4 +12,47 @@ import (
 func S3Over(o S3Options, transport s3.HTTPClient) Storage {
 	o.Client = s3Storage{o}.client(credentials.NewStaticCredentialsProvider("id", "secret", ""), transport)
 	return S3(o)
+}
+
+// PruneBroken is Prune with one of the faults that the simulation of the protocol has to find.
+func PruneBroken(ctx context.Context, j *Journal, n int, fault string) error {
+	j.pruning.Lock()
+	defer j.pruning.Unlock()
+	prefixes := []string{ckptDir + "/", dataDir + "/"}
+	if fault == "files go before HEAD drops the manifest" {
+		h := j.copyHead()
+		h.Checkpoints = h.Checkpoints[max(0, len(h.Checkpoints)-n):]
+		marked, err := j.mark(ctx, h)
+		if err != nil {
+			return err
+		}
+		err = j.s.sweep(ctx, h, marked, prefixes)
+		_, _, rerr := j.retain(ctx, n)
+		return errors.Join(err, rerr)
+	}
+	h, _, err := j.retain(ctx, n)
+	if h == nil || err != nil {
+		return err
+	}
+	marked, err := j.mark(ctx, h)
+	if err != nil {
+		return err
+	}
+	switch fault {
+	case "anything unmarked goes":
+		h.LastID = 1 << 60
+	case "pending is not marked":
+		marked = map[string]bool{}
+		for name, m := range j.manifests {
+			marked[name] = true
+			for _, o := range m.Operators {
+				for _, s := range o.Subtasks {
+					for _, f := range s.objects() {
+						marked[f.Name] = true
+					}
+				}
+			}
+		}
+	}
+	return j.s.sweep(ctx, h, marked, prefixes)
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"sync"
 
 	"go.uber.org/zap"
 )
@@ -18,9 +17,9 @@ type Journal struct {
 
 	// pruning is held by Prune from its conditional write to its last delete. Lock order: pruning, then mu. Deleting takes long on
 	// an object store and must not hold up the completion of the next checkpoint.
-	pruning sync.Mutex
+	pruning lock
 
-	mu     sync.Mutex
+	mu     lock
 	head   *head
 	tag    string
 	latest *Manifest
@@ -32,6 +31,13 @@ type Journal struct {
 	// up to swept have been cleaned up after.
 	changes, swept int64
 }
+
+// lock is a mutex that is held while the storage is called. It is a channel of one, and no sync.Mutex, so that testing/synctest knows of those who
+// wait for it: the simulation of the protocol runs this code.
+type lock chan struct{}
+
+func (l lock) Lock()   { l <- struct{}{} }
+func (l lock) Unlock() { <-l }
 
 // Lead makes the caller the leader of the job that st belongs to: it raises the epoch in HEAD by a conditional write, which fences
 // every earlier leader. It is called at each start and at each restart of the job, before anything is restored; log may be nil.
@@ -47,7 +53,7 @@ func Lead(ctx context.Context, st Storage, log *zap.Logger) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{s: s, manifests: map[string]*Manifest{}, changes: 1}
+	j := &Journal{s: s, pruning: make(lock, 1), mu: make(lock, 1), manifests: map[string]*Manifest{}, changes: 1}
 	if r, ok := h.latest(); ok {
 		// Before the epoch is raised: a storage that this process cannot use is no reason to stop a leader that can.
 		if j.latest, err = s.readManifest(ctx, r); err != nil {
