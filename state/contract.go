@@ -173,6 +173,19 @@ type File struct {
 	Sums string `json:"sums,omitempty"`
 	// Inline is the content of a small object that is kept in the manifest itself.
 	Inline []byte `json:"inline,omitempty"`
+	// Rows says what a FileRows holds; nil for all others.
+	Rows *Rows `json:"rows,omitempty"`
+}
+
+// Rows is what a manifest says of a FileRows, so that it can be left closed when its content is not needed.
+type Rows struct {
+	State   string `json:"state"`            // name
+	Schema  int    `json:"schema,omitempty"` // index in Descriptor.Schemas of the schema of its values
+	Entries int64  `json:"entries"`
+	Bytes   int64  `json:"bytes"` // of the rows before compression
+	// Sums are the checksums of its content, CRC32C of each 64 KiB, big-endian. They stand here, not behind the content, since an Avro tool takes
+	// what follows the last block for another one.
+	Sums []byte `json:"sums"`
 }
 
 // Files stores and reads the objects of checkpoints. Implemented by package checkpoint. All methods may be called from many goroutines.
@@ -233,7 +246,9 @@ type Operator interface {
 	// Snapshot takes the image of the state as it is now.
 	Snapshot() (Snapshot, error)
 	// Background does work that a snapshot has left for the task's goroutine, for about the given time, and reports whether there is more.
-	// The host calls it between batches while it says so, and without a pause while the input is dry. Without work it costs a few ns.
+	// The host calls it between batches while it says so, and without a pause while the input is dry. Without work it costs a few ns. While the
+	// task waits for room downstream it is called in the middle of a record, of a timer or of an iteration over a state: between two calls of
+	// handles, never within one, and what a handle has handed out must stay valid.
 	Background(slice time.Duration) (more bool, err error)
 	// Close frees resources; snapshots taken before stay usable until they are released. A Write that waits for Background fails.
 	Close() error
