@@ -75,11 +75,14 @@ func (f *files) newName() string {
 
 func (s *spool) sha256() string { return hex.EncodeToString(s.hash.Sum(nil)) }
 
+// inlineObject stands for the name of the manifest, which is not known where inline content is read.
+const inlineObject = "content inside a manifest"
+
 // inlineContent is the content that the manifest holds.
 func inlineContent(f state.File) (content, error) {
 	sum := sha256.Sum256(f.Inline)
 	if got := hex.EncodeToString(sum[:]); int64(len(f.Inline)) != f.Size || got != f.SHA256 {
-		return nil, &CorruptError{Object: "content inside a manifest", Length: f.Size,
+		return nil, &CorruptError{Object: inlineObject, Length: f.Size,
 			Reason: fmt.Sprintf("it has %d bytes with SHA-256 %s, the manifest says %d bytes with %q", len(f.Inline), got, f.Size, f.SHA256),
 			Remedy: "start from another checkpoint"}
 	}

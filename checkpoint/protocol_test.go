@@ -144,7 +144,7 @@ func (w *world) run(ctx context.Context) error {
 			break
 		}
 		if asking == 0 {
-			time.Sleep(20 * time.Millisecond) // of the bubble: pauses between tries
+			<-time.After(20 * time.Millisecond) // of the bubble: pauses between tries
 			continue
 		}
 		if len(w.late) > 0 && w.rng.IntN(30) == 0 {
@@ -213,7 +213,7 @@ func (w *world) drain() {
 		case alive == 0 && asking == 0:
 			return
 		case asking == 0:
-			time.Sleep(time.Second)
+			<-time.After(time.Second) // of the bubble
 			continue
 		}
 		w.step = 1 << 40

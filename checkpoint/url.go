@@ -2,9 +2,7 @@ package checkpoint
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"path"
 	"strings"
@@ -99,14 +97,7 @@ func LoadFrom(ctx context.Context, st Storage, name string) (*Manifest, state.Fi
 		return nil, nil, err
 	}
 	if name != "" {
-		if n, ok := parseName(name); !ok || n.dir != ckptDir {
-			return nil, nil, fmt.Errorf("checkpoint: %q is not the name of a checkpoint", name)
-		}
-		data, _, err := s.get(ctx, name, manifestBytesMax)
-		if err != nil {
-			return nil, nil, err
-		}
-		m, err := decodeManifest(s.object(name), data)
+		m, err := s.loadRef(ctx, Ref{Name: name})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -141,54 +132,4 @@ func List(ctx context.Context, st Storage) (checkpoints, savepoints []Ref, err e
 		return nil, nil, err
 	}
 	return h.Checkpoints, h.Savepoints, nil
-}
-
-// Verify reads all that HEAD names, manifests and state files, and reports every object that is missing or not what was written. It
-// does not become the leader; of a running job it may report objects that were pruned meanwhile.
-func Verify(ctx context.Context, st Storage) error {
-	s, err := open(ctx, st, zap.NewNop())
-	if err != nil {
-		return err
-	}
-	h, _, err := s.readHead(ctx)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	seen := map[string]bool{}
-	for _, r := range h.refs() {
-		m, err := s.readManifest(ctx, r)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		for _, c := range m.Channels {
-			if err := s.verifyFile(ctx, c.File); err != nil {
-				errs = append(errs, fmt.Errorf("checkpoint %d, records in flight on edge %q: %w", m.ID, c.Edge, err))
-			}
-		}
-		for _, o := range m.Operators {
-			for _, t := range o.Subtasks {
-				for _, f := range t.objects() {
-					if seen[f.Name] {
-						continue
-					}
-					seen[f.Name] = true
-					if err := s.verifyFile(ctx, f); err != nil {
-						errs = append(errs, fmt.Errorf("checkpoint %d, uid %q: %w", m.ID, o.UID, err))
-					}
-				}
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (s *store) verifyFile(ctx context.Context, f state.File) error {
-	r, err := (&files{s: s}).Read(ctx, f)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, r)
-	return errors.Join(err, r.Close())
 }
