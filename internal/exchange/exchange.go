@@ -209,8 +209,9 @@ func (w *waited) now() (receiver int, since time.Time, ok bool) {
 	return w.on, w.since, !w.since.IsZero()
 }
 
-// take returns a free batch; it waits for one until ctx ends, and counts the time waited in blocked. receiver is where e leads.
-func (e *Edge[T]) take(ctx context.Context, blocked *waited, receiver int) (*batch[T], error) {
+// take returns a free batch; it waits for one until ctx ends, and counts the time waited in blocked. receiver is where e leads. While there is
+// none it calls meanwhile, if it is not nil and as long as that reports that there is more to do.
+func (e *Edge[T]) take(ctx context.Context, blocked *waited, receiver int, meanwhile func() (bool, error)) (*batch[T], error) {
 	select {
 	case b := <-e.free:
 		return b, nil
@@ -222,6 +223,19 @@ func (e *Edge[T]) take(ctx context.Context, blocked *waited, receiver int) (*bat
 	}
 	blocked.begin(receiver)
 	defer blocked.end()
+	for more := meanwhile != nil; more; {
+		var err error
+		if more, err = meanwhile(); err != nil {
+			return nil, err
+		}
+		select {
+		case b := <-e.free:
+			return b, nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		default:
+		}
+	}
 	select {
 	case b := <-e.free:
 		return b, nil

@@ -22,6 +22,9 @@ type Output interface {
 	Waiting() (receiver int, since time.Time, ok bool)
 	// Records is the number of records sent in complete batches; any goroutine may ask.
 	Records() int64
+	// WhileWaiting has f called, again and again while it reports that there is more, in place of waiting for credit. f runs within the call that
+	// waits, in the middle of a record: it must not send anything. Its error is that of the call.
+	WhileWaiting(f func() (more bool, err error))
 }
 
 // Writer sends the records of one subtask to the subtasks of the next step.
@@ -33,6 +36,8 @@ type Writer[T any] struct {
 	blocked waited
 	records atomic.Int64
 	next    int
+	// meanwhile is called while there is no credit; nil for nothing.
+	meanwhile func() (more bool, err error)
 }
 
 // NewWriter makes the writer over one edge per receiver. Waiting for credit ends with ctx.
@@ -45,7 +50,7 @@ func (w *Writer[T]) add(r int, v T, hash uint64) error {
 	b := w.open[r]
 	if b == nil {
 		var err error
-		if b, err = w.edges[r].take(w.ctx, &w.blocked, r); err != nil {
+		if b, err = w.take(r); err != nil {
 			return err
 		}
 		b.at = w.context.At
@@ -58,6 +63,11 @@ func (w *Writer[T]) add(r int, v T, hash uint64) error {
 		w.put(r)
 	}
 	return nil
+}
+
+// take returns a free batch of the edge to receiver r.
+func (w *Writer[T]) take(r int) (*batch[T], error) {
+	return w.edges[r].take(w.ctx, &w.blocked, r, w.meanwhile)
 }
 
 // put sends the open batch of receiver r. The queue has room for every batch of every edge, so this never waits.
@@ -131,7 +141,7 @@ func (w *Writer[T]) Control(c Control) error {
 		b := w.open[r]
 		if b == nil {
 			var err error
-			if b, err = w.edges[r].take(w.ctx, &w.blocked, r); err != nil {
+			if b, err = w.take(r); err != nil {
 				return err
 			}
 			b.at = w.context.At
@@ -151,6 +161,9 @@ func (w *Writer[T]) Waiting() (receiver int, since time.Time, ok bool) { return 
 
 // Records implements Output.
 func (w *Writer[T]) Records() int64 { return w.records.Load() }
+
+// WhileWaiting implements Output.
+func (w *Writer[T]) WhileWaiting(f func() (more bool, err error)) { w.meanwhile = f }
 
 // holdsPointers reports whether values of T keep other objects alive, so that returned batches must be cleared.
 func holdsPointers[T any]() bool { return typeHoldsPointers(reflect.TypeFor[T]()) }

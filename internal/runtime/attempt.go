@@ -299,6 +299,7 @@ func (a *attempt) handle(ev any) (done bool, err error) {
 			return a.act(a.coord.Step(checkpoint.Declined{Now: now, Epoch: a.epoch, ID: ev.id, Task: ev.task, Err: ev.err}))
 		}
 		a.flights.acked(ev.id, ev.bytes)
+		a.job.metrics.wrote(ev.bytes, ev.baseBytes)
 		a.progress.acked(ev)
 		return a.act(a.coord.Step(checkpoint.Ack{Now: now, Epoch: a.epoch, ID: ev.id, Task: ev.task, Snapshots: ev.snapshots}))
 	case persistedEvent:

@@ -78,6 +78,9 @@ func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
 	}
 	for _, n := range c.nodes {
 		t.ops = append(t.ops, built[n])
+		for _, out := range built[n].outputs {
+			out.WhileWaiting(t.frozen.whileWaiting)
+		}
 	}
 	a.align(t)
 	head := t.ops[0]

@@ -11,8 +11,9 @@ type (
 		id        int64
 		task      checkpoint.TaskID
 		snapshots []checkpoint.SubtaskSnapshot
-		bytes     int64
-		err       error
+		// bytes of what changed, and of parts of a new base
+		bytes, baseBytes int64
+		err              error
 	}
 	// endedEvent says that the task has processed the end of all its input.
 	endedEvent struct{ task checkpoint.TaskID }

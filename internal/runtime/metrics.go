@@ -17,7 +17,9 @@ type jobMetrics struct {
 	completed uint64
 	lastID    int64
 	lastBytes int64
-	duration  prometheus.Histogram
+	// written are the bytes of changes and of bases of all acknowledgements.
+	written, base int64
+	duration      prometheus.Histogram
 }
 
 var (
@@ -33,7 +35,8 @@ var (
 	restarts   = prometheus.NewDesc("millrace_job_restarts_total", "Restarts of the job in this process.", nil, nil)
 	completed  = prometheus.NewDesc("millrace_checkpoints_completed_total", "Checkpoints completed in this process.", nil, nil)
 	lastID     = prometheus.NewDesc("millrace_checkpoint_last_id", "Id of the last completed checkpoint, 0 before the first.", nil, nil)
-	lastBytes  = prometheus.NewDesc("millrace_checkpoint_last_bytes", "State files written for the last completed checkpoint.", nil, nil)
+	lastBytes  = prometheus.NewDesc("millrace_checkpoint_last_bytes", "State written for the last completed checkpoint, without a new base.", nil, nil)
+	written    = prometheus.NewDesc("millrace_checkpoint_written_bytes_total", "State written to the checkpoint storage, by kind: changes or base.", []string{"kind"}, nil)
 )
 
 func newJobMetrics(j *Job) *jobMetrics {
@@ -52,6 +55,14 @@ func (m *jobMetrics) checkpoint(id int64, took time.Duration, bytes int64) {
 	m.lastID, m.lastBytes = id, bytes
 }
 
+// wrote counts what one task has stored for a checkpoint.
+func (m *jobMetrics) wrote(changes, base int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.written += changes
+	m.base += base
+}
+
 // Completed is the number of checkpoints completed in this process.
 func (m *jobMetrics) Completed() (n uint64, last int64) {
 	m.mu.Lock()
@@ -61,7 +72,7 @@ func (m *jobMetrics) Completed() (n uint64, last int64) {
 
 // Describe implements prometheus.Collector.
 func (m *jobMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{recordsIn, recordsOut, blocked, queued, watermarks, late, held, drift, restarts, completed, lastID, lastBytes} {
+	for _, d := range []*prometheus.Desc{recordsIn, recordsOut, blocked, queued, watermarks, late, held, drift, restarts, completed, lastID, lastBytes, written} {
 		ch <- d
 	}
 	m.duration.Describe(ch)
@@ -100,11 +111,13 @@ func (m *jobMetrics) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	m.mu.Lock()
-	n, id, bytes := m.completed, m.lastID, m.lastBytes
+	n, id, bytes, changes, base := m.completed, m.lastID, m.lastBytes, m.written, m.base
 	m.mu.Unlock()
 	counter(restarts, float64(m.job.Restarts()))
 	counter(completed, float64(n))
 	gauge(lastID, float64(id))
 	gauge(lastBytes, float64(bytes))
+	counter(written, float64(changes), "changes")
+	counter(written, float64(base), "base")
 	m.duration.Collect(ch)
 }

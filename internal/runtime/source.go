@@ -88,7 +88,7 @@ func (t *task) runSource() error {
 		}
 		t.showMark()
 		if status == connectors.More {
-			if err := t.flushOld(); err != nil {
+			if err := t.between(); err != nil {
 				return err
 			}
 			continue

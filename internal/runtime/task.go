@@ -32,6 +32,7 @@ type task struct {
 	uploads sync.WaitGroup
 	inputs  *inputs
 	align   alignment
+	frozen  background
 	ended   []bool
 	timers  []*op
 	wakeup  *time.Timer
@@ -50,15 +51,6 @@ type task struct {
 // id names the task for the coordinator.
 func (t *task) id() checkpoint.TaskID {
 	return checkpoint.TaskID{Name: t.chain.name, Subtask: t.subtask}
-}
-
-// alignment is the state of the barrier that is arriving: inputs whose barrier has come are blocked, and what they deliver is held, until
-// all have come. What is held is bounded by the credit of the blocked edges.
-type alignment struct {
-	id      int64 // 0: none
-	arrived int
-	blocked []bool
-	held    []exchange.Delivery
 }
 
 // run opens the state, then the operators, and processes until the context ends or something fails. It never panics.
@@ -155,7 +147,7 @@ func (t *task) runOperator() error {
 			if err := t.take(d); err != nil {
 				return err
 			}
-			if err := t.flushOld(); err != nil {
+			if err := t.between(); err != nil {
 				return err
 			}
 		}
@@ -200,8 +192,27 @@ func (t *task) wokenUp() error {
 	return nil
 }
 
-// wait blocks until there is something to do: a delivery, a token of the reader, a letter, a timer.
+// wait blocks until there is something to do: a delivery, a token of the reader, a letter, a timer. Meanwhile it does what snapshots have left.
 func (t *task) wait(in <-chan exchange.Delivery, reader <-chan struct{}) (exchange.Delivery, error) {
+	for len(t.frozen.left) > 0 {
+		select {
+		case d := <-in:
+			return d, nil
+		case <-reader:
+			return nil, nil
+		case <-t.box.wake:
+			return nil, nil
+		case <-t.ctx.Done():
+			return nil, context.Cause(t.ctx)
+		default:
+		}
+		if due, ok := t.nextTimer(); ok && due <= t.now().UnixMilli() {
+			return nil, nil
+		}
+		if err := t.frozen.work(dryTurn); err != nil {
+			return nil, err
+		}
+	}
 	var timer <-chan time.Time
 	if due, ok := t.nextTimer(); ok {
 		delay := max(0, due-t.now().UnixMilli())
@@ -282,37 +293,6 @@ func (t *task) pass(m watermark.Merged) error {
 	return nil
 }
 
-// unhold returns the oldest held delivery of an input that is not blocked, nil if there is none.
-func (t *task) unhold() exchange.Delivery {
-	for i, d := range t.align.held {
-		if !t.align.blocked[d.Channel()] {
-			t.align.held = append(t.align.held[:i], t.align.held[i+1:]...)
-			return d
-		}
-	}
-	return nil
-}
-
-// barrierFrom takes the barrier of one input, and the checkpoint itself once all inputs have sent theirs.
-func (t *task) barrierFrom(ch int, id int64, stop bool) error {
-	a := &t.align
-	if a.id == 0 {
-		a.id = id
-		t.vitals.align(id)
-		if err := crash.At(crash.OperatorFirstBarrier); err != nil {
-			return err
-		}
-	}
-	a.blocked[ch] = true
-	if a.arrived++; a.arrived < len(a.blocked) {
-		return nil
-	}
-	clear(a.blocked)
-	a.id, a.arrived = 0, 0
-	t.vitals.align(0)
-	return t.checkpoint(id, stop)
-}
-
 // endFrom takes the end of one input; when all have ended, the operators drain and the coordinator is told. The task stays: the final
 // checkpoint passes through it like any other.
 func (t *task) endFrom(ch int) error {
@@ -350,10 +330,17 @@ func (t *task) end() error {
 // may fill slowly. Looking at the clock once a batch costs nothing measurable.
 const flushEvery = 10 * time.Millisecond
 
-// flushOld sends open batches when that was last done long ago.
-func (t *task) flushOld() error {
+// between is called between two batches: it sends open batches when that was last done long ago, and does some of what snapshots have left.
+func (t *task) between() error {
 	now := time.Now()
 	t.vitals.next(now.UnixNano())
+	if len(t.frozen.left) > 0 {
+		after, err := t.frozen.between(t.vitals.clock)
+		if err != nil {
+			return err
+		}
+		t.vitals.next(after)
+	}
 	if now.Sub(t.flushed) < flushEvery {
 		return nil
 	}
@@ -422,94 +409,5 @@ func (t *task) completed(id int64) {
 		for _, f := range o.hooks().Completed {
 			f(id)
 		}
-	}
-}
-
-// checkpoint takes the task's part of checkpoint id: hooks and copies of the state in the order of the chain, then the barrier to every output;
-// the copies are written by another goroutine while the task goes on.
-func (t *task) checkpoint(id int64, stop bool) error {
-	images, err := t.images(id)
-	if err == nil {
-		err = t.passBarrier(id, stop)
-	}
-	if err != nil {
-		for _, img := range images {
-			img.release()
-		}
-		return err
-	}
-	t.uploads.Go(func() {
-		if err := guarded(func() error { t.upload(id, images); return nil }); err != nil {
-			t.report(failedEvent{t.ops[0].failAside(err)})
-		}
-	})
-	return nil
-}
-
-// images takes the image of every operator; those taken before an error are returned with it.
-func (t *task) images(id int64) ([]image, error) {
-	if err := crash.At(crash.OperatorAligned); err != nil {
-		return nil, err
-	}
-	images := make([]image, 0, len(t.ops))
-	for _, o := range t.ops {
-		img, err := o.barrier(t.ctx, id, t.files != nil)
-		images = append(images, img)
-		if err != nil {
-			return images, err
-		}
-	}
-	if t.source != nil {
-		return images, t.source.snapshot(&images[0].state)
-	}
-	return images, nil
-}
-
-func (t *task) passBarrier(id int64, stop bool) error {
-	kind := exchange.Barrier
-	if stop {
-		kind = exchange.BarrierStop
-		t.stopped = true
-	}
-	for _, o := range t.ops {
-		if err := o.control(exchange.Control{Kind: kind, Value: id}); err != nil {
-			return err
-		}
-	}
-	return crash.At(crash.OperatorSnapshot)
-}
-
-// write writes one image of a state of o, if there is one and nothing has failed yet.
-func (t *task) write(ack *ackEvent, o *op, snap state.Snapshot) []state.File {
-	if snap == nil || ack.err != nil {
-		return nil
-	}
-	w, err := snap.Write(t.ctx, t.files(ack.id))
-	ack.err = o.failAside(err)
-	ack.bytes += w.Bytes
-	return w.Files
-}
-
-// upload writes the images and acknowledges. It runs beside the task.
-func (t *task) upload(id int64, images []image) {
-	ack := ackEvent{id: id, task: t.id()}
-	for i := range images {
-		img := &images[i]
-		if img.keyed != nil {
-			img.state.Groups = state.RangeOf(t.subtask, t.chain.parallelism, img.o.task.Config().MaxParallelism)
-		}
-		img.state.Files = t.write(&ack, img.o, img.keyed)
-		img.state.Broadcast = t.write(&ack, img.o, img.broadcast)
-		img.release()
-		if uid := img.o.node.UID; uid != "" {
-			ack.snapshots = append(ack.snapshots, checkpoint.SubtaskSnapshot{UID: uid, Subtask: t.subtask, State: img.state, Committables: img.prepared})
-		}
-	}
-	if err := crash.At(crash.OperatorUploaded); err != nil && ack.err == nil {
-		ack.err = err
-	}
-	t.report(ack)
-	if err := crash.At(crash.OperatorAcked); err != nil {
-		t.report(failedEvent{err})
 	}
 }
