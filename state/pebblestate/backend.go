@@ -12,9 +12,11 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/objstorage/remote"
 	"go.uber.org/zap"
 
 	"github.com/millrace-io/millrace/state"
+	"github.com/millrace-io/millrace/state/internal/sst"
 )
 
 // backend opens stores. It is used by several tasks at once.
@@ -25,6 +27,8 @@ type backend struct {
 	mu    sync.Mutex
 	cache *pebble.Cache // of all open stores; nil while there is none
 	users int
+
+	copies copies
 }
 
 func (b *backend) Name() string { return "pebble" }
@@ -54,15 +58,35 @@ func (b *backend) Open(o state.OpenOptions) (state.Store, error) {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("pebblestate: look for %s: %w", dir, err)
 	}
-	s := &store{b: b, dir: dir, log: b.opts.Log.With(zap.String("uid", o.UID), zap.Int("subtask", o.Subtask))}
-	db, err := pebble.Open(dir, b.pebbleOptions(b.acquire(), s.log))
-	if err != nil {
-		b.release()
-		return nil, errors.Join(fmt.Errorf("pebblestate: open %s: %w", dir, err), fs.RemoveAll(dir))
+	return b.open(dir, b.opts.Log.With(zap.String("uid", o.UID), zap.Int("subtask", o.Subtask)))
+}
+
+// open makes the store in dir, which does not exist.
+func (b *backend) open(dir string, log *zap.Logger) (_ *store, err error) {
+	fs := b.opts.FS
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("pebblestate: make %s: %w", dir, err)
 	}
-	s.db, s.users = db, 1
+	s := &store{b: b, dir: dir, health: newHealth(dir, log), users: 1, keepers: 1, objects: newObjects(b)}
+	if s.lock, err = fs.Lock(fs.PathJoin(dir, lockName)); err != nil {
+		return nil, errors.Join(fmt.Errorf("pebblestate: lock %s: %w", dir, err), fs.RemoveAll(dir))
+	}
+	s.db, err = pebble.Open(fs.PathJoin(dir, "db"), b.pebbleOptions(b.acquire(), s.health, s.objects))
+	if err == nil {
+		err = s.health.err()
+	}
+	if err != nil {
+		s.health.close()
+		if s.db != nil {
+			err = errors.Join(err, s.db.Close())
+		}
+		return nil, errors.Join(fmt.Errorf("pebblestate: open %s: %w", dir, err), b.release(), fs.RemoveAll(dir), s.lock.Close())
+	}
 	return s, nil
 }
+
+// lockName is the file in the directory of a store that is locked as long as the store or one of its tables is in use.
+const lockName = "LOCK"
 
 // sweep removes the directories of stores that no process holds.
 func (b *backend) sweep(parent string) error {
@@ -73,7 +97,7 @@ func (b *backend) sweep(parent string) error {
 	}
 	for _, name := range names {
 		dir := fs.PathJoin(parent, name)
-		lock, err := fs.Lock(fs.PathJoin(dir, "LOCK")) // Pebble holds this one while it is open
+		lock, err := fs.Lock(fs.PathJoin(dir, lockName))
 		if err != nil {
 			continue
 		}
@@ -97,22 +121,27 @@ func segment(s string) string {
 	return p
 }
 
-func (b *backend) pebbleOptions(cache *pebble.Cache, log *zap.Logger) *pebble.Options {
+func (b *backend) pebbleOptions(cache *pebble.Cache, h *health, objects *objects) *pebble.Options {
 	o := &pebble.Options{
-		FS:                          b.opts.FS,
-		Cache:                       cache,
-		DisableWAL:                  true,
-		FormatMajorVersion:          pebble.FormatNewest,
-		MemTableSize:                uint64(b.opts.MemTableBytes),
-		MemTableStopWritesThreshold: 2,
+		FS:                 guardFS{b.opts.FS, h},
+		Cache:              cache,
+		DisableWAL:         true,
+		FormatMajorVersion: sst.Format,
+		MemTableSize:       uint64(b.opts.MemTableBytes),
+		// A writer that Pebble makes wait never hears of a failure, so these are out of reach: see store.room.
+		MemTableStopWritesThreshold: 1 << 20,
+		L0StopWritesThreshold:       1 << 20,
 		L0CompactionThreshold:       4,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 		MaxOpenFiles:                500,
-		Logger:                      logger{log.Sugar()},
+		EventListener:               h.listener(),
+		Logger:                      logger{h.log.Sugar(), h},
 	}
+	o.Experimental.CompactionScheduler = newScheduler(h)
+	o.Experimental.RemoteStorage = remote.MakeSimpleFactory(map[remote.Locator]remote.Storage{"": objects})
 	for i := range o.Levels {
-		o.Levels[i].BlockSize = 8 << 10
-		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		o.Levels[i].BlockSize = sst.BlockBytes
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(sst.FilterBits)
 		o.Levels[i].FilterType = pebble.TableFilter
 	}
 	return o
@@ -129,22 +158,14 @@ func (b *backend) acquire() *pebble.Cache {
 	return b.cache
 }
 
-// release frees the block cache with the last store.
-func (b *backend) release() {
+// release frees the block cache with the last store, and lets the local copies of objects go.
+func (b *backend) release() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.users--; b.users == 0 {
-		b.cache.Unref()
-		b.cache = nil
+	if b.users--; b.users > 0 {
+		return nil
 	}
-}
-
-// logger passes Pebble's errors on. Its information, dozens of lines a minute, is dropped.
-type logger struct{ *zap.SugaredLogger }
-
-func (l logger) Infof(string, ...any) {}
-
-// Fatalf is called when Pebble cannot go on, for instance when the disk refuses the list of files. Pebble relies on its not coming back.
-func (l logger) Fatalf(format string, args ...any) {
-	panic("pebblestate: " + fmt.Sprintf(format, args...))
+	b.cache.Unref()
+	b.cache = nil
+	return b.copies.close()
 }

@@ -2,7 +2,9 @@
 // one Pebble instance for each operator and subtask.
 //
 // The files are scratch space: no write-ahead log, nothing is synced on purpose, and a store never reads what another attempt
-// left. What survives a crash is the last checkpoint. Timers stay in memory.
+// wrote. What survives a crash is the last checkpoint. Copies of objects of checkpoints are the exception: they are checked and then used again.
+//
+// A store whose disk refuses a write, or that cannot read an object in the background, has failed: every later call returns the reason. The process goes on.
 package pebblestate
 
 import (
@@ -30,6 +32,15 @@ type Options struct {
 	// MemTableBytes is the size of one memtable; a store has up to two. A larger one makes reads slower. Default 16 MB, at least 64 kB,
 	// below 1 GB.
 	MemTableBytes int64
+	// ObjectCacheBytes bounds the local copies of objects of checkpoints that stores were restored from, all stores of the backend together. They are kept beneath Dir,
+	// also when the process ends, so that a restart on the same machine reads them again. Objects in use that find no room are read from the storage each time. Default 1 TB, at
+	// least 1 MB.
+	ObjectCacheBytes int64
+	// Prefetches is how many objects one store copies at a time after a restore. What is read meanwhile does not wait for them. Default 4, negative for
+	// none: only what is read is fetched.
+	Prefetches int
+	// PrefetchBytesPerSecond limits the copying of one store. Default 0: no limit.
+	PrefetchBytesPerSecond int64
 	// Log takes Pebble's own errors. Default: none.
 	Log *zap.Logger
 }
@@ -38,6 +49,8 @@ const (
 	defaultCacheBytes      = 64 << 20
 	defaultBlockCacheBytes = 64 << 20
 	defaultMemTableBytes   = 16 << 20
+	defaultObjectCache     = 1 << 40
+	defaultPrefetches      = 4
 )
 
 // Validate reports every fault of the options.
@@ -54,6 +67,8 @@ func (o Options) Validate() error {
 		{"CacheBytes", o.CacheBytes, 4 << 10, 1 << 50},
 		{"BlockCacheBytes", o.BlockCacheBytes, 64 << 10, 1 << 50},
 		{"MemTableBytes", o.MemTableBytes, 64 << 10, 1<<30 - 1},
+		{"ObjectCacheBytes", o.ObjectCacheBytes, 1 << 20, 1 << 60},
+		{"PrefetchBytesPerSecond", o.PrefetchBytesPerSecond, 1, 1 << 50},
 	} {
 		if f.value != 0 && (f.value < f.least || f.value > f.top) {
 			errs = append(errs, fmt.Errorf("pebblestate: Options.%s is %d, want 0 for the default or %d…%d", f.name, f.value, f.least, f.top))
@@ -69,10 +84,13 @@ func (o Options) withDefaults() Options {
 	for _, f := range []struct {
 		value *int64
 		or    int64
-	}{{&o.CacheBytes, defaultCacheBytes}, {&o.BlockCacheBytes, defaultBlockCacheBytes}, {&o.MemTableBytes, defaultMemTableBytes}} {
+	}{{&o.CacheBytes, defaultCacheBytes}, {&o.BlockCacheBytes, defaultBlockCacheBytes}, {&o.MemTableBytes, defaultMemTableBytes}, {&o.ObjectCacheBytes, defaultObjectCache}} {
 		if *f.value == 0 {
 			*f.value = f.or
 		}
+	}
+	if o.Prefetches == 0 {
+		o.Prefetches = defaultPrefetches
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
@@ -84,4 +102,7 @@ func (o Options) withDefaults() Options {
 func Dir(dir string) state.Backend { return New(Options{Dir: dir}) }
 
 // New is the backend with the given options. Faults are reported by its Validate, before anything starts.
-func New(o Options) state.Backend { return &backend{given: o, opts: o.withDefaults()} }
+func New(o Options) state.Backend {
+	d := o.withDefaults()
+	return &backend{given: o, opts: d, copies: copies{fs: d.FS, root: d.Dir, bound: d.ObjectCacheBytes, log: d.Log}}
+}

@@ -3,29 +3,39 @@ package pebblestate
 import (
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
-	"go.uber.org/zap"
 
 	"github.com/millrace-io/millrace/state"
 )
 
 // store is one Pebble instance.
 type store struct {
-	b   *backend
-	dir string
-	log *zap.Logger
-	db  *pebble.DB
+	b       *backend
+	dir     string
+	lock    io.Closer // of the directory
+	health  *health
+	objects *objects
+	db      *pebble.DB
 
-	mu     sync.Mutex
-	users  int // the store itself until Close, and every open snapshot
-	closed bool
+	applied int64 // bytes since room was looked for
+
+	mu      sync.Mutex
+	users   int // of the instance: the store itself until Close, every open snapshot, a base under way
+	keepers int // of the directory: the instance, and every table
+	closed  bool
+	tables  int // made so far
+	bases   bases
 }
 
 func (s *store) CacheBytes() int64 { return s.b.opts.CacheBytes }
 
 func (s *store) Get(dst, key []byte) ([]byte, bool, error) {
+	if err := s.health.err(); err != nil {
+		return dst, false, err
+	}
 	v, closer, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return dst, false, nil
@@ -38,6 +48,9 @@ func (s *store) Get(dst, key []byte) ([]byte, bool, error) {
 }
 
 func (s *store) Scan(lo, hi []byte, fn func(key, value []byte) (bool, error)) error {
+	if err := s.health.err(); err != nil {
+		return err
+	}
 	return scan(s.db, s.dir, lo, hi, fn)
 }
 
@@ -70,6 +83,9 @@ func (s *store) Apply(changes []state.Change) error {
 	for _, c := range changes {
 		size += len(c.Key) + len(c.Value) + len(c.End) + 12
 	}
+	if err := s.room(size); err != nil {
+		return err
+	}
 	b := s.db.NewBatchWithSize(size)
 	for _, c := range changes {
 		var err error
@@ -90,21 +106,60 @@ func (s *store) Apply(changes []state.Change) error {
 	if err := b.Commit(pebble.NoSync); err != nil {
 		return errors.Join(fmt.Errorf("pebblestate: write to %s: %w", s.dir, err), b.Close())
 	}
-	return b.Close()
+	return errors.Join(b.Close(), s.health.err())
+}
+
+// maxSublevels is how many layers level 0 may have, each of which a read may have to look at, before a writer waits for compaction. A restore
+// attaches up to 64 deltas there.
+const maxSublevels = 128
+
+// room waits until size more bytes may be written, as long as flushes or compactions are behind. Pebble would wait by itself, but for ever when the
+// store has failed.
+func (s *store) room(size int) error {
+	if err := s.health.err(); err != nil {
+		return err
+	}
+	quarter := s.b.opts.MemTableBytes / 4
+	if s.applied += int64(size); s.applied < quarter {
+		return nil
+	}
+	s.applied = 0
+	for {
+		m := s.db.Metrics()
+		if m.MemTable.Size <= uint64(3*s.b.opts.MemTableBytes) && int(m.Levels[0].Sublevels) <= maxSublevels {
+			return nil
+		}
+		select {
+		case <-s.health.progress:
+		case <-s.health.failed:
+			return s.health.err()
+		}
+	}
 }
 
 func (s *store) Snapshot() (state.StoreSnapshot, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, fmt.Errorf("pebblestate: snapshot of %s, which is closed", s.dir)
+	if err := s.enter(); err != nil {
+		return nil, err
 	}
-	s.users++
+	s.mu.Lock()
+	s.bases.versions = true
+	s.mu.Unlock()
 	return &snapshot{s: s, snap: s.db.NewSnapshot()}, nil
 }
 
-// Close frees the store; while a snapshot is open, which the contract forbids but a job that is torn down may do, files and memory go
-// with the last one.
+// enter makes the caller a user of the instance.
+func (s *store) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("pebblestate: the store in %s is closed", s.dir)
+	}
+	s.users++
+	return nil
+}
+
+// Close frees the store; while a base is under way or a snapshot is open, which the contract forbids but a job that is torn down may do, files and memory go
+// with the last of them, and the directory with the last table.
 func (s *store) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -113,10 +168,12 @@ func (s *store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
+	s.health.close()
+	s.objects.cancel()
 	return s.leave()
 }
 
-// leave drops one user; the last one removes the store.
+// leave drops one user; the last one closes the instance.
 func (s *store) leave() error {
 	s.mu.Lock()
 	s.users--
@@ -125,12 +182,25 @@ func (s *store) leave() error {
 	if !last {
 		return nil
 	}
-	err := s.db.Close()
-	s.b.release()
-	if err := errors.Join(err, s.b.opts.FS.RemoveAll(s.dir)); err != nil {
+	fs := s.b.opts.FS
+	err := errors.Join(s.db.Close(), s.objects.close(), s.b.release())
+	if err = errors.Join(err, fs.RemoveAll(fs.PathJoin(s.dir, "db")), s.drop()); err != nil && s.health.err() == nil {
 		return fmt.Errorf("pebblestate: close %s: %w", s.dir, err)
 	}
 	return nil
+}
+
+// drop drops one keeper of the directory; the last one removes it.
+func (s *store) drop() error {
+	s.mu.Lock()
+	s.keepers--
+	last := s.keepers == 0
+	s.mu.Unlock()
+	if !last {
+		return nil
+	}
+	// The lock file goes with the directory: nobody can take the lock between.
+	return errors.Join(s.b.opts.FS.RemoveAll(s.dir), s.lock.Close())
 }
 
 // snapshot is a Pebble snapshot that keeps its store open.
