@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -398,4 +399,35 @@ func TestObjectReadsWhatIsNeeded(t *testing.T) {
 			t.Fatalf("ReadAt: %v", err)
 		}
 	})
+}
+
+// In a directory a chunk is checked when it is first touched, and only then: later reads read what they are asked for.
+func TestLocalObjectChecksOnce(t *testing.T) {
+	dir := t.TempDir()
+	files := leading(t, checkpoint.Dir(dir)).Files(1)
+	content := random(200_000)
+	h := writeObject(t, files, content, 0)
+	o, err := files.Open(t.Context(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	p := make([]byte, 10)
+	read := func(off int64) error { return o.ReadAt(t.Context(), p, off) }
+	if err := read(70_000); err != nil {
+		t.Fatal(err)
+	}
+	rewrite(t, filepath.Join(dir, h.Name), func(b []byte) []byte { // in place: the open file sees it
+		b[10], b[70_100], b[140_000] = b[10]^1, b[70_100]^1, b[140_000]^1
+		return b
+	})
+	if err := read(70_000); err != nil || !bytes.Equal(p, content[70_000:70_010]) {
+		t.Errorf("read of a chunk that was checked before: %v", err)
+	}
+	for _, off := range []int64{0, 65_530, 131_070, 190_000} {
+		var c *checkpoint.CorruptError
+		if err := read(off); !errors.As(err, &c) || c.Offset != off/65536*65536 && c.Offset != (off+9)/65536*65536 {
+			t.Errorf("read at %d: %v, want a CorruptError", off, err)
+		}
+	}
 }

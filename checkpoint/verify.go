@@ -102,19 +102,33 @@ func Verify(ctx context.Context, st Storage) error {
 	return r.Err()
 }
 
-// loadRef reads a manifest, with no Size in r one that HEAD does not know.
+// loadRef reads a manifest. Where HEAD has an entry of it, size and SHA-256 are compared; without HEAD, or when it was taken out of HEAD, only
+// the manifest's own checksum and the name say that it is the right one.
 func (s *store) loadRef(ctx context.Context, r Ref) (*Manifest, error) {
 	if r.Size > 0 {
 		return s.readManifest(ctx, r)
 	}
-	if n, ok := parseName(r.Name); !ok || n.dir != ckptDir {
+	n, ok := parseName(r.Name)
+	if !ok || n.dir != ckptDir {
 		return nil, fmt.Errorf("checkpoint: %q is not the name of a checkpoint", r.Name)
+	}
+	if h, _, err := s.readHead(ctx); err == nil {
+		for _, known := range h.refs() {
+			if known.Name == r.Name {
+				return s.readManifest(ctx, known)
+			}
+		}
 	}
 	data, _, err := s.get(ctx, r.Name, manifestBytesMax)
 	if err != nil {
 		return nil, err
 	}
-	return decodeManifest(s.object(r.Name), data)
+	m, err := decodeManifest(s.object(r.Name), data)
+	if err == nil && (m.ID != n.id || m.Epoch != n.epoch) {
+		return nil, &CorruptError{Object: s.object(r.Name), Length: int64(len(data)),
+			Reason: fmt.Sprintf("it is the manifest of checkpoint %d of epoch %d, under the name of another", m.ID, m.Epoch)}
+	}
+	return m, err
 }
 
 // eachFile calls yield for every file that a restore of m needs, with what needs it.
