@@ -78,11 +78,16 @@ func splitURL(uri string) (storage, name string) {
 }
 
 // Load reads a checkpoint or savepoint without becoming the leader: of any storage, also of another job. uri is what
-// Journal.Savepoint or Journal.URL gave; the URL of a storage stands for its newest checkpoint. The manifest's files are
+// Journal.Savepoint, Journal.URL or SavepointWriter.Complete gave; the URL of a storage of checkpoints stands for its newest checkpoint. The manifest's files are
 // read with the returned Files only, which cannot write. Nothing pins what is loaded but the storage's own HEAD: a retained
 // checkpoint of a running job may be pruned at any time, a savepoint may not.
 func Load(ctx context.Context, uri string) (*Manifest, state.Files, error) {
 	storage, name := splitURL(uri)
+	if name == "" {
+		if m, files, found, err := loadSavepoint(ctx, uri); found || err != nil {
+			return m, files, err
+		}
+	}
 	st, err := OpenURL(storage)
 	if err != nil {
 		return nil, nil, err
