@@ -27,7 +27,10 @@ import (
 // milliseconds of one rename, blocks other leaders until it goes on or dies; it never lets two of them win.
 func Dir(path string) Storage { return dirStorage{path: path} }
 
-type dirStorage struct{ path string }
+type dirStorage struct {
+	path string
+	fs   fileSystem // nil: the operating system's
+}
 
 func (d dirStorage) Validate() error {
 	if d.path == "" {
@@ -52,17 +55,27 @@ func (d dirStorage) Open(context.Context) (Objects, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: directory %q: %w", d.path, err)
 	}
-	if err := mkdirSync(filepath.Join(root, tempDir)); err != nil {
-		return nil, fmt.Errorf("checkpoint: cannot make directory %q: %w", root, err)
+	o := &dirObjects{root: root, fs: d.fs}
+	if o.fs == nil {
+		o.fs = osFiles{}
 	}
-	return &dirObjects{root: root}, nil
+	if err := o.mkdirSync(filepath.Join(root, tempDir)); err != nil {
+		// What is there can be read from a disk that is full or read-only; who writes gets this error then.
+		if fi, serr := os.Stat(root); serr != nil || !fi.IsDir() || remedy(err) == "" {
+			return nil, failed("making of directory", root, err)
+		}
+	}
+	return o, nil
 }
 
 // tempDir holds files that are being written. Its names start with the base name of the object, so that the rule that says which
 // objects may be deleted says it of what a killed process left here too.
 const tempDir = "tmp"
 
-type dirObjects struct{ root string }
+type dirObjects struct {
+	root string
+	fs   fileSystem
+}
 
 func (d *dirObjects) path(name string) (string, error) {
 	if err := ValidName(name); err != nil {
@@ -81,9 +94,11 @@ func (d *dirObjects) Put(ctx context.Context, name string, body io.ReadSeeker, s
 	}
 	temp, err := d.writeTemp(ctx, name, body, size)
 	if err != nil {
-		return fmt.Errorf("checkpoint: write of %q: %w", path, err)
+		return failed("write", path, err)
 	}
-	return errors.Join(d.link(temp, path), os.Remove(temp))
+	err = d.link(temp, path)
+	_ = d.fs.Remove(temp) // what stays is found by the next sweep, and a disk that fails shows at the next write
+	return err
 }
 
 // spool makes the temporary file in the directory itself, so that Put has nothing to copy.
@@ -91,7 +106,19 @@ func (d *dirObjects) spool(name string) (tempFile, error) {
 	if _, err := d.path(name); err != nil {
 		return nil, err
 	}
-	return os.OpenFile(d.tempPath(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	return d.openTemp(d.tempPath(name))
+}
+
+func (d *dirObjects) openTemp(path string) (tempFile, error) {
+	const flags = os.O_RDWR | os.O_CREATE | os.O_EXCL
+	f, err := d.fs.OpenFile(path, flags, 0o644)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := d.mkdirSync(filepath.Dir(path)); err != nil {
+			return nil, err
+		}
+		f, err = d.fs.OpenFile(path, flags, 0o644)
+	}
+	return f, err
 }
 
 func (d *dirObjects) tempPath(name string) string {
@@ -107,25 +134,30 @@ func (d *dirObjects) putSpooled(f tempFile, path string, size int64) error {
 		err = errors.Join(err, serr)
 	}
 	if err != nil {
-		return fmt.Errorf("checkpoint: write of %q: %w", path, err)
+		return failed("write", path, err)
 	}
 	return d.link(f.Name(), path)
 }
 
 func (d *dirObjects) link(temp, path string) error {
-	err := os.Link(temp, path)
+	err := d.fs.Link(temp, path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = mkdirSync(filepath.Dir(path)); err == nil {
-			err = os.Link(temp, path)
+		if err = d.mkdirSync(filepath.Dir(path)); err == nil {
+			err = d.fs.Link(temp, path)
 		}
 	}
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("checkpoint: %q: %w", path, ErrExists)
+	case err != nil && remedy(err) == "":
+		return fmt.Errorf("checkpoint: link of %q: %w; the directory has to be on a file system with hard links", path, err)
 	case err != nil:
-		return fmt.Errorf("checkpoint: %q: %w; the directory has to be on a file system with hard links", path, err)
+		return failed("link", path, err)
 	}
-	return syncDir(filepath.Dir(path))
+	if err := d.fs.SyncDir(filepath.Dir(path)); err != nil {
+		return failed("sync of the directory", path, err)
+	}
+	return nil
 }
 
 // copyFrom gives a file of another directory a second name here: objects never change, and what is deleted there stays here.
@@ -154,7 +186,7 @@ func (d *dirObjects) writeTemp(ctx context.Context, name string, body io.ReadSee
 		return "", err
 	}
 	temp := d.tempPath(name)
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := d.openTemp(temp)
 	if err != nil {
 		return "", err
 	}
@@ -166,7 +198,7 @@ func (d *dirObjects) writeTemp(ctx context.Context, name string, body io.ReadSee
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(temp))
+		return "", errors.Join(err, d.fs.Remove(temp))
 	}
 	return temp, nil
 }
@@ -209,17 +241,17 @@ func (d *dirObjects) Swap(ctx context.Context, name, tag string, data []byte) (s
 	}
 	temp, err := d.writeTemp(ctx, name, bytes.NewReader(data), int64(len(data)))
 	if err != nil {
-		return "", fmt.Errorf("checkpoint: write of %q: %w", path, err)
+		return "", failed("write", path, err)
 	}
-	if err := mkdirSync(filepath.Dir(path)); err != nil {
-		return "", fmt.Errorf("checkpoint: write of %q: %w", path, err)
+	if err := d.mkdirSync(filepath.Dir(path)); err != nil {
+		return "", failed("write", path, err)
 	}
-	if err := os.Rename(temp, path); err != nil {
-		return "", errors.Join(fmt.Errorf("checkpoint: %w", err), os.Remove(temp))
+	if err := d.fs.Rename(temp, path); err != nil {
+		return "", errors.Join(failed("rename", path, err), d.fs.Remove(temp))
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		// The rename is visible, but may not survive a power cut.
-		return "", fmt.Errorf("checkpoint: sync of %q: %w (%w)", path, err, ErrTransient)
+	if err := d.fs.SyncDir(filepath.Dir(path)); err != nil {
+		// The rename is visible, but may not survive a power cut: reading it back would prove nothing.
+		return "", fmt.Errorf("%w: %w", ErrUnknownOutcome, failed("sync of the directory", path, err))
 	}
 	return tagOf(data), nil
 }
@@ -231,8 +263,8 @@ func (d *dirObjects) sweepTemp(name string) error {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	for _, path := range left {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("checkpoint: %w", err)
+		if err := d.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return failed("removal", path, err)
 		}
 	}
 	return nil
@@ -242,7 +274,7 @@ func (d *dirObjects) sweepTemp(name string) error {
 func (d *dirObjects) lock(ctx context.Context) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(d.root, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("checkpoint: %w", err)
+		return nil, failed("lock", filepath.Join(d.root, "lock"), err)
 	}
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		ok, err := tryFlock(f)
@@ -350,14 +382,14 @@ func (d *dirObjects) Delete(_ context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("checkpoint: %w", err)
+	if err := d.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return failed("removal", path, err)
 	}
 	return nil
 }
 
 // mkdirSync makes the directory and its parents, and syncs the parent of each one made.
-func mkdirSync(path string) error {
+func (d *dirObjects) mkdirSync(path string) error {
 	switch fi, err := os.Stat(path); {
 	case err == nil && fi.IsDir():
 		return nil
@@ -367,19 +399,11 @@ func mkdirSync(path string) error {
 		return err
 	}
 	parent := filepath.Dir(path)
-	if err := mkdirSync(parent); err != nil {
+	if err := d.mkdirSync(parent); err != nil {
 		return err
 	}
-	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := d.fs.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(parent)
-}
-
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return d.fs.SyncDir(parent)
 }

@@ -14,6 +14,16 @@ func S3Over(o S3Options, transport s3.HTTPClient) Storage {
 	return S3(o)
 }
 
+// FileSystem and TempFile are what Dir needs of the operating system.
+type (
+	FileSystem = fileSystem
+	TempFile   = tempFile
+	OSFiles    = osFiles
+)
+
+// DirOver is Dir over another file system.
+func DirOver(path string, f FileSystem) Storage { return dirStorage{path: path, fs: f} }
+
 // PruneBroken is Prune with one of the faults that the simulation of the protocol has to find.
 func PruneBroken(ctx context.Context, j *Journal, n int, fault string) error {
 	j.pruning.Lock()

@@ -32,7 +32,8 @@ type Storage interface {
 //     tag for others.
 //  3. A call that returns nil is durable, and seen by every later Get and List from anywhere.
 //  4. Nobody ever sees part of an object.
-//  5. An error that leaves open whether the call took effect, or that may be gone when tried again, wraps ErrTransient.
+//  5. An error that leaves open whether the call took effect, or that may be gone when tried again, wraps ErrTransient. Swap's error wraps
+//     ErrUnknownOutcome instead when the effect may be seen and is not durable: it is not tried again.
 //  6. All methods may be called from many goroutines and processes at once.
 //
 // Names are slash-separated, valid for fs.ValidPath, of letters, digits, '.', '_' and '-'. No name is a folder of another.

@@ -42,10 +42,22 @@ func leading(t testing.TB, st checkpoint.Storage) *checkpoint.Journal {
 	return j
 }
 
-// writeObject stores content in pieces of odd sizes.
+// writeObject stores content.
 func writeObject(t testing.TB, f state.Files, content []byte, inline int) state.File {
 	t.Helper()
-	h, err := f.Write(t.Context(), state.GroupRange{End: 4}, inline, func(w io.Writer) error {
+	h, err := f.Write(t.Context(), all, inline, writer(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// all are the key groups of the tests here.
+var all = state.GroupRange{End: 4}
+
+// writer writes content in pieces of an odd size.
+func writer(content []byte) func(w io.Writer) error {
+	return func(w io.Writer) error {
 		for rest := content; len(rest) > 0; {
 			n := min(len(rest), 10_007)
 			if _, err := w.Write(rest[:n]); err != nil {
@@ -54,11 +66,7 @@ func writeObject(t testing.TB, f state.Files, content []byte, inline int) state.
 			rest = rest[n:]
 		}
 		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
-	return h
 }
 
 func readAll(ctx context.Context, f state.Files, h state.File) ([]byte, error) {

@@ -155,6 +155,8 @@ func (s *store) swap(ctx context.Context, name, tag string, data []byte) (newTag
 	switch {
 	case err == nil:
 		return newTag, crash.At(crash.StorageCASAfter)
+	case errors.Is(err, ErrUnknownOutcome):
+		return "", err
 	case errors.Is(err, ErrTransient), ctx.Err() != nil:
 		return "", fmt.Errorf("%w: swap of %q: %w", ErrUnknownOutcome, s.object(name), err)
 	default:
@@ -244,34 +246,48 @@ func (s *store) delete(ctx context.Context, name string) error {
 func (s *store) probe(ctx context.Context, epoch int64) error {
 	name := fmt.Sprintf("probe-%d-0-%s", epoch, rand.Text())
 	put := fmt.Sprintf("tmp/probe-%d-0-%s", epoch, rand.Text())
-	refuse := func(what string, got error) error {
-		return fmt.Errorf("checkpoint: storage %s %s (answer: %v); it cannot hold checkpoints: use a store with conditional writes "+
-			"(If-None-Match and If-Match) and ranges, or a directory with hard links and flock", s.url, what, got)
+	refuse := func(what string) error {
+		return fmt.Errorf("checkpoint: storage %s %s; it cannot hold checkpoints: use a store with conditional writes "+
+			"(If-None-Match and If-Match) and ranges, or a directory with hard links and flock", s.url, what)
+	}
+	// refused is nil when a call was refused as it should be; what says what a store does that did not.
+	refused := func(err, want error, what string) error {
+		switch {
+		case err == nil:
+			return refuse(what)
+		case errors.Is(err, want), errors.Is(err, ErrTransient):
+			return nil
+		}
+		return fmt.Errorf("checkpoint: trial of the storage %s: %w", s.url, err)
 	}
 	a, b, c := []byte("a"+rand.Text()), []byte("b"+rand.Text()), []byte("c"+rand.Text())
-	err := s.put(ctx, put, bytes.NewReader(a), int64(len(a)), tagOf(a))
-	if err != nil {
+	if err := s.put(ctx, put, bytes.NewReader(a), int64(len(a)), tagOf(a)); err != nil {
 		return err
 	}
-	if err = s.o.Put(ctx, put, bytes.NewReader(b), int64(len(b))); !errors.Is(err, ErrExists) && !errors.Is(err, ErrTransient) {
-		return refuse("overwrites an object in spite of If-None-Match", err)
+	const overwrites = "overwrites an object in spite of If-None-Match"
+	if err := refused(s.o.Put(ctx, put, bytes.NewReader(b), int64(len(b))), ErrExists, overwrites); err != nil {
+		return err
 	}
 	part := make([]byte, 3)
-	if n, err := s.readRange(ctx, put, 1, part); err != nil || n < len(part) || !bytes.Equal(part, a[1:4]) {
-		return refuse("does not read parts of an object", errors.Join(err, fmt.Errorf("%d bytes %q for %q", n, part[:n], a[1:4])))
+	if n, err := s.readRange(ctx, put, 1, part); err != nil {
+		return fmt.Errorf("checkpoint: trial of the storage %s: %w", s.url, err)
+	} else if !bytes.Equal(part[:n], a[1:4]) {
+		return refuse("does not read parts of an object")
 	}
 	tagA, err := s.swap(ctx, name, "", a)
 	if err != nil {
 		return err
 	}
-	if _, err = s.o.Swap(ctx, name, "", b); !errors.Is(err, ErrConflict) && !errors.Is(err, ErrTransient) {
-		return refuse("overwrites an object in spite of If-None-Match", err)
+	_, err = s.o.Swap(ctx, name, "", b)
+	if err := refused(err, ErrConflict, overwrites); err != nil {
+		return err
 	}
 	if _, err = s.swap(ctx, name, tagA, b); err != nil {
 		return err
 	}
-	if _, err = s.o.Swap(ctx, name, tagA, c); !errors.Is(err, ErrConflict) && !errors.Is(err, ErrTransient) {
-		return refuse("overwrites an object in spite of an If-Match that does not match", err)
+	_, err = s.o.Swap(ctx, name, tagA, c)
+	if err := refused(err, ErrConflict, "overwrites an object in spite of an If-Match that does not match"); err != nil {
+		return err
 	}
 	return errors.Join(s.delete(ctx, name), s.delete(ctx, put))
 }
