@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// Dir stores checkpoints in a directory of a local or shared file system; it is made when missing.
+// Dir stores checkpoints in a directory of a local or shared file system. The first write makes it; who only reads changes nothing.
 //
 // An object is written to a temporary file, synced, and linked to its name: link(2) fails when the name exists, which makes a
 // conditional create. HEAD is replaced by rename(2) under flock(2) on the file "lock". Directories are synced after each change,
@@ -58,12 +58,6 @@ func (d dirStorage) Open(context.Context) (Objects, error) {
 	o := &dirObjects{root: root, fs: d.fs}
 	if o.fs == nil {
 		o.fs = osFiles{}
-	}
-	if err := o.mkdirSync(filepath.Join(root, tempDir)); err != nil {
-		// What is there can be read from a disk that is full or read-only; who writes gets this error then.
-		if fi, serr := os.Stat(root); serr != nil || !fi.IsDir() || remedy(err) == "" {
-			return nil, failed("making of directory", root, err)
-		}
 	}
 	return o, nil
 }
@@ -272,6 +266,9 @@ func (d *dirObjects) sweepTemp(name string) error {
 
 // lock takes the lock of the directory. It polls, since a blocking flock(2) cannot be given up.
 func (d *dirObjects) lock(ctx context.Context) (unlock func(), err error) {
+	if err := d.mkdirSync(d.root); err != nil {
+		return nil, failed("making of directory", d.root, err)
+	}
 	f, err := os.OpenFile(filepath.Join(d.root, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, failed("lock", filepath.Join(d.root, "lock"), err)

@@ -151,10 +151,10 @@ func TestDiskFailsLargeObject(t *testing.T) {
 	content := random(10 << 20)
 	for _, k := range []int{0, 1, 2, 3, 1 << 30} {
 		dir := t.TempDir()
-		d := &disk{err: syscall.ENOSPC, times: 1}
+		d := &disk{err: syscall.ENOSPC}
 		j := leading(t, checkpoint.DirOver(dir, d))
 		d.mu.Lock()
-		d.from = d.calls + k
+		d.from, d.times = d.calls+k, 1
 		d.mu.Unlock()
 		h, err := j.Files(1).Write(t.Context(), all, 0, writer(content))
 		switch {
@@ -192,5 +192,19 @@ func TestDiskReadOnly(t *testing.T) {
 	}
 	if _, err := checkpoint.Lead(t.Context(), st, nil); !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "writable") {
 		t.Errorf("Lead: %v, want the path, the reason and the remedy", err)
+	}
+}
+
+// Who only reads makes no directory.
+func TestDirOfNobody(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "mistyped")
+	if _, _, err := checkpoint.Load(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "mistyped") {
+		t.Errorf("Load: %v, want an error that names the directory", err)
+	}
+	if _, _, err := checkpoint.List(t.Context(), checkpoint.Dir(dir)); err != nil {
+		t.Errorf("List: %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory was made: %v", err)
 	}
 }

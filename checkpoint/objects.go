@@ -17,7 +17,7 @@ import (
 type Storage interface {
 	// Validate reports every fault of the options at once, without I/O.
 	Validate() error
-	// Open connects to the store. It makes a directory that does not exist, and no bucket.
+	// Open connects to the store. It makes nothing: a directory that does not exist is made by the first write, a bucket never.
 	Open(ctx context.Context) (Objects, error)
 	// URL names the storage for OpenURL, Load and messages. It holds no secret.
 	URL() string
