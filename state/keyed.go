@@ -68,9 +68,12 @@ type member[K comparable] interface {
 	load(e *loaded[K]) error
 	// recode turns an entry of a snapshot into the value for the store beneath. Only called when the state lives in a store.
 	recode(e *loaded[K]) ([]byte, error)
-	// freeze is the image of the decoded tables.
+	// freeze is the image of the decoded tables. Only called without a store.
 	freeze() memberImage
+	// number tells the member by what number and under which schemas its entries are stored; see Assign.
+	number(id int, schemas []string) error
 	cached[K]
+	tracked
 }
 
 // memberImage is the image of one state.
@@ -171,6 +174,7 @@ func (s *Keyed[K]) declare(name string, kind Kind, opts []Option, make func(id i
 	if s.codec != nil {
 		d.Key = s.codec.Schema()
 	}
+	d.ID = len(s.members)
 	m, err := make(len(s.members), d, &o)
 	if err != nil {
 		faults = append(faults, err)
@@ -199,12 +203,17 @@ func (s *Keyed[K]) descriptors() []Descriptor {
 	ds := make([]Descriptor, len(s.members))
 	for i, m := range s.members {
 		ds[i] = m.descriptor()
-		if s.codec != nil {
-			ds[i].Reads.Key = s.keyReads.reading()
-			ds[i].Reads.HashedByEncoding = hashedByEncoding(reflect.TypeFor[K]().Kind())
-		}
+		s.describeKey(&ds[i])
 	}
 	return ds
+}
+
+// describeKey notes in d which keys the operator can read.
+func (s *Keyed[K]) describeKey(d *Descriptor) {
+	if s.codec != nil {
+		d.Reads.Key = s.keyReads.reading()
+		d.Reads.HashedByEncoding = hashedByEncoding(reflect.TypeFor[K]().Kind())
+	}
 }
 
 // Open makes the declared states usable and empty, for the key groups o.Groups, on backend b.
@@ -230,22 +239,67 @@ func (s *Keyed[K]) Open(b Backend, o OpenOptions) error {
 	if store != nil {
 		s.budget = store.CacheBytes()
 	}
-	for _, m := range s.members {
-		m.open()
+	if err := s.begin(o); err != nil {
+		return errors.Join(err, s.closeStore())
 	}
 	s.opened = true
 	return nil
 }
 
-// Background implements Operator.
-func (s *Keyed[K]) Background(time.Duration) (bool, error) { return false, nil }
+// begin makes everything ready above the store, if there is one.
+func (s *Keyed[K]) begin(o OpenOptions) error {
+	if err := s.number(o.States); err != nil {
+		return err
+	}
+	tracking := s.store != nil && !o.NoSnapshots
+	s.epochs.start(int(s.span), tracking)
+	s.work, s.history, s.out = backgroundWork{}, nil, nil
+	if tracking {
+		limit := o.BaseLimit
+		if limit == nil {
+			limit = LimitTo(BaseBytesPerSecond)
+		}
+		s.history = newHistory(s.uid, s.subtask, s.groups, s.store, limit)
+	}
+	for _, m := range s.members {
+		m.open()
+	}
+	return nil
+}
 
-// Close frees the state. A snapshot that was not released yet stays readable, and what it needs is freed with it.
+// number gives the members the numbers and schemas of the given states; nil leaves them as they were declared.
+func (s *Keyed[K]) number(states []Descriptor) error {
+	if states == nil {
+		return nil
+	}
+	for _, m := range s.members {
+		d := m.descriptor()
+		i := slices.IndexFunc(states, func(o Descriptor) bool { return o.Name == d.Name })
+		if i < 0 {
+			return fmt.Errorf("state: OpenOptions.States of operator %q lacks the state %q", s.uid, d.Name)
+		}
+		if err := m.number(states[i].ID, states[i].Schemas); err != nil {
+			return fmt.Errorf("state: state %q of operator %q: %w", d.Name, s.uid, err)
+		}
+	}
+	return nil
+}
+
+// Close frees the state. A snapshot on the memory backend that was not released yet stays readable; above a store its Write fails.
 func (s *Keyed[K]) Close() error {
 	if !s.opened {
 		return nil
 	}
 	s.opened, s.span = false, 0
+	var err error
+	if s.history != nil {
+		err = s.history.close()
+		s.history = nil
+	}
+	return errors.Join(err, s.closeStore())
+}
+
+func (s *Keyed[K]) closeStore() error {
 	store := s.store
 	s.store = nil
 	if store == nil {

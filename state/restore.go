@@ -3,12 +3,16 @@ package state
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/millrace-io/millrace/serde"
 )
 
-// loaded is an entry of a snapshot with its key decoded. schema is the id of the value's schema, as the state's resolver numbers them.
+// loaded is an entry of a snapshot as this program has it: key, sub key and hash are those of the declared codecs. schema is the id of the
+// value's schema, as the state's resolver numbers them.
 type loaded[K comparable] struct {
 	Entry
 	key    K
@@ -18,175 +22,384 @@ type loaded[K comparable] struct {
 // UndeclaredStateError reports states in a snapshot that the operator does not declare.
 type UndeclaredStateError struct {
 	UID   string
-	File  string
 	Names []string // sorted
 }
 
 // Error names operator, states and remedy.
 func (e *UndeclaredStateError) Error() string {
-	return fmt.Sprintf("state: %q holds states %q that operator %q does not declare; declare them again, or drop them by name at restore", e.File, e.Names, e.UID)
+	return fmt.Sprintf("state: the snapshot holds states %q that operator %q does not declare; declare them again, or drop them by name at restore", e.Names, e.UID)
 }
 
-// Restore loads the entries of the files whose key group is owned; see Operator.
+// KeyCollisionError reports two stored keys that are one key as the program reads keys now: their entries cannot be kept apart, and are
+// not merged.
+type KeyCollisionError struct {
+	UID, State string
+	// Part is PartKey, or PartSub for two keys of one map.
+	Part string
+	// First and Second are the stored keys as JSON by their schema, or in hexadecimal.
+	First, Second string
+	// Now is the key that both become, in the same form.
+	Now string
+}
+
+// Error names both keys and the remedy.
+func (e *KeyCollisionError) Error() string {
+	return fmt.Sprintf("state: the stored keys %s and %s of state %q of operator %q both become %s by the new %s; keep what tells them apart in the key type, or map them apart with a migration",
+		e.First, e.Second, e.State, e.UID, e.Now, e.Part)
+}
+
+// Restore loads the entries of the files whose key group is owned; see Operator. Tables are attached where nothing has to be written anew.
+// It may be called again for the files of another operator whose states went to others of this one's; those are never attached.
 func (s *Keyed[K]) Restore(ctx context.Context, r Restore) error {
 	if !s.opened {
 		return errors.New("state: Restore of keyed state that is not open")
 	}
-	for _, h := range r.Handles {
-		if !h.Groups.Overlaps(s.groups) {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := s.restoreFile(ctx, r.Files, h, r.Drop); err != nil {
-			return err
-		}
+	attach := s.attachable(&r)
+	s.work.restored = true
+	if attach {
+		return s.attach(ctx, &r)
 	}
-	return nil
-}
-
-func (s *Keyed[K]) restoreFile(ctx context.Context, files Files, h File, drop []string) (err error) {
-	r, err := files.Read(ctx, h)
+	w := &rewrite[K]{s: s, r: r, from: r.MaxParallelism}
+	if w.from == 0 {
+		w.from = s.cfg.MaxParallelism
+	}
+	if s.store != nil {
+		w.sink = &storeWriter{store: s.store}
+	}
+	err := w.run(ctx)
 	if err != nil {
 		return fmt.Errorf("state: restore operator %q subtask %d: %w", s.uid, s.subtask, err)
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	f := &fileReader{r: r}
-	head, err := f.header()
-	if err == nil {
-		var plan []member[K]
-		if plan, err = s.plan(head, h.Name, drop); err != nil {
-			return err
-		}
-		in := s.intake(plan, head)
-		if err = f.entries(in.take); err == nil {
-			err = in.finish()
-		}
-	}
-	var c *CorruptError
-	if errors.As(err, &c) {
-		c.File = h.Name
-		return err
-	}
-	if err != nil {
-		return fmt.Errorf("state: restore operator %q subtask %d from %q: %w", s.uid, s.subtask, h.Name, err)
-	}
 	return nil
 }
 
-// plan matches the states of a file with the declared ones: plan[i] takes entries of state i, nil drops them.
-func (s *Keyed[K]) plan(h Header, file string, drop []string) ([]member[K], error) {
-	var errs []error
-	if h.MaxParallelism != s.cfg.MaxParallelism {
-		errs = append(errs, fmt.Errorf("state: %q of operator %q was written with max parallelism %d, the job has %d; it is fixed for the life of a state",
-			file, s.uid, h.MaxParallelism, s.cfg.MaxParallelism))
+// rewrite reads every entry of the files and takes those in whose key belongs to the subtask now.
+type rewrite[K comparable] struct {
+	s    *Keyed[K]
+	r    Restore
+	from int          // number of key groups in the files
+	sink *storeWriter // nil on the memory backend
+	in   *entries
+	plan []target[K] // by Entry.State
+	// rehash says that keys of at least one state may belong to another group than before.
+	rehash bool
+
+	e   loaded[K]
+	raw []byte // the stored key that e.key is decoded from
+	by  int    // and the target that decoded it
+	key []byte // e.key as it is encoded now
+	sub []byte
+	// olds are the stored keys by the key that they become, where two may become one; subs the same of the map keys of one key.
+	olds map[string]string
+	subs map[string]string
+	have bool
+}
+
+// target takes the entries of one state of the files in.
+type target[K comparable] struct {
+	m   member[K] // nil drops them
+	old Descriptor
+	// values are the ids by which m reads values, by the schema id in the file.
+	values []int
+	// key is how keys are read; nil when they are encoded and hashed as they were. sub is the same for map keys.
+	key    func(src []byte, k *K) error
+	sub    func(dst, src []byte) ([]byte, error)
+	keyOne bool // two keys cannot become one
+	subOne bool
+	clock  bool // stamps are of another clock
+}
+
+func (w *rewrite[K]) run(ctx context.Context) error {
+	groups, err := w.groups()
+	if err != nil {
+		return err
 	}
-	plan := make([]member[K], len(h.States))
+	w.in = &entries{ctx: ctx, files: w.r.Files, groups: groups}
+	w.in.fn = w.take
+	if err := w.in.read(w.r); err != nil {
+		return err
+	}
+	if err := w.extend(); err != nil { // states without an entry
+		return err
+	}
+	if w.sink == nil {
+		return nil
+	}
+	return w.sink.flush()
+}
+
+// groups are the old groups that may hold keys of this subtask.
+func (w *rewrite[K]) groups() (GroupRange, error) {
+	w.rehash = w.from != w.s.cfg.MaxParallelism
+	for _, d := range w.r.States {
+		if m := w.member(d.Name); m != nil {
+			w.rehash = w.rehash || Compare(d, w.s.declared(m)).Rehash
+		}
+	}
+	if w.r.States == nil {
+		// Nothing is known before the files are open: they say it themselves.
+		w.rehash = true
+	}
+	if w.rehash {
+		return GroupRange{End: w.from}, nil
+	}
+	return w.s.groups, nil
+}
+
+// name is what the operator calls the state that the files call by the given name.
+func (w *rewrite[K]) name(name string) string {
+	if n, ok := w.r.Rename[name]; ok {
+		return n
+	}
+	return name
+}
+
+// member is the declared state that takes entries of the one called name in the files; nil for none.
+func (w *rewrite[K]) member(name string) member[K] {
+	if slices.Contains(w.r.Drop, name) {
+		return nil
+	}
+	i := slices.IndexFunc(w.s.members, func(m member[K]) bool { return m.descriptor().Name == w.name(name) })
+	if i < 0 {
+		return nil
+	}
+	return w.s.members[i]
+}
+
+// declared is the descriptor of m with all that the operator can read.
+func (s *Keyed[K]) declared(m member[K]) Descriptor {
+	d := m.descriptor()
+	s.describeKey(&d)
+	return d
+}
+
+// extend plans the states that the files have named since the last call.
+func (w *rewrite[K]) extend() error {
+	var errs []error
 	var unknown []string
-	for i, d := range h.States {
-		j := slices.IndexFunc(s.members, func(m member[K]) bool { return m.descriptor().Name == d.Name })
-		switch {
-		case j >= 0:
-			plan[i] = s.members[j]
-			if err := s.match(plan[i], d); err != nil {
-				errs = append(errs, err)
-			}
-		case !slices.Contains(drop, d.Name):
+	for i := len(w.plan); i < len(w.in.states); i++ {
+		d := w.in.states[i]
+		t := target[K]{m: w.member(d.Name), old: d}
+		if t.m == nil && !slices.Contains(w.r.Drop, d.Name) {
 			unknown = append(unknown, d.Name)
 		}
+		if t.m != nil {
+			if err := w.match(&t); err != nil {
+				errs = append(errs, err)
+			}
+		}
+		w.plan = append(w.plan, t)
 	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
-		errs = append(errs, &UndeclaredStateError{UID: s.uid, File: file, Names: unknown})
+		errs = append(errs, &UndeclaredStateError{UID: w.s.uid, Names: unknown})
 	}
-	return plan, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
-// match checks that entries written as d can be read as m declares.
-func (s *Keyed[K]) match(m member[K], d Descriptor) error {
-	want := m.descriptor()
-	if d.Kind != want.Kind {
-		return fmt.Errorf("state: state %q of operator %q was a %s state and is declared as a %s state; declare another name and drop the old one", d.Name, s.uid, d.Kind, want.Kind)
+// match finds how entries of t.old are read as t.m declares them.
+func (w *rewrite[K]) match(t *target[K]) error {
+	now := w.s.declared(t.m)
+	refuse := func(format string, args ...any) error {
+		return fmt.Errorf("state %q of operator %q was %w; declare it as it was, give a migration, or declare another name and drop the old one",
+			t.old.Name, w.s.uid, fmt.Errorf(format, args...))
 	}
-	for _, x := range []struct{ what, got, want string }{{"operator key", d.Key, want.Key}, {"map key", d.Sub, want.Sub}} {
-		if x.got != x.want {
-			return fmt.Errorf("state: state %q of operator %q was written with %s schema %s and is declared with %s; key schemas cannot change: give the old codec, or declare another name and drop the old one", d.Name, s.uid, x.what, x.got, x.want)
+	if t.old.Kind != now.Kind {
+		return refuse("a %s state and is declared as a %s state", t.old.Kind, now.Kind)
+	}
+	if now.Key != t.old.Key {
+		id, err := w.s.keyReads.resolve(t.old.Key)
+		if err != nil {
+			return refuse("written with operator key schema %s and is declared with %s: %w", t.old.Key, now.Key, err)
+		}
+		if how, _ := now.Reads.Key.way(now.Key, t.old.Key); how == byMigration || !sameKeys(t.old, now) {
+			t.key = func(src []byte, k *K) error { return w.s.keyReads.decode(src, id, k) }
+			t.keyOne = how == byAvro && serde.OneToOne(now.Key, t.old.Key)
 		}
 	}
-	for _, schema := range d.schemas() {
-		if _, err := m.resolve(schema); err != nil {
-			return fmt.Errorf("state: state %q of operator %q was written with schema %s and is declared with %s: %w", d.Name, s.uid, schema, want.Value, err)
+	if now.Sub != t.old.Sub {
+		m, ok := t.m.(subKeyed)
+		if !ok {
+			return refuse("written with map keys of schema %s and has none", t.old.Sub)
+		}
+		recode, err := m.recodeSub(t.old.Sub)
+		if err != nil {
+			return refuse("written with map key schema %s and is declared with %s: %w", t.old.Sub, now.Sub, err)
+		}
+		if how, _ := now.Reads.Sub.way(now.Sub, t.old.Sub); how == byMigration || !serde.SameEncoding(now.Sub, t.old.Sub) {
+			t.sub = recode
+			t.subOne = how == byAvro && serde.OneToOne(now.Sub, t.old.Sub)
 		}
 	}
+	for _, schema := range t.old.schemas() {
+		id, err := t.m.resolve(schema)
+		if err != nil {
+			return refuse("written with schema %s and is declared with %s: %w", schema, now.Value, err)
+		}
+		t.values = append(t.values, id)
+	}
+	t.clock = t.old.EventTimeTTL != now.EventTimeTTL
 	return nil
 }
 
-// intake takes the entries of one file in.
-type intake[K comparable] struct {
-	s    *Keyed[K]
-	plan []member[K]
-	head Header
-	e    loaded[K]
-	raw  []byte // the key that e.key is decoded from
-	have bool
-	sink *storeWriter // nil on the memory backend
+// subKeyed is a member with map keys.
+type subKeyed interface {
+	// recodeSub makes the function that appends a map key of the given schema as it is encoded now.
+	recodeSub(schema string) (func(dst, src []byte) ([]byte, error), error)
 }
 
-func (s *Keyed[K]) intake(plan []member[K], head Header) *intake[K] {
-	in := &intake[K]{s: s, plan: plan, head: head}
-	if s.store != nil {
-		in.sink = &storeWriter{store: s.store}
+func (m *maps[K, MK, MV]) recodeSub(schema string) (func(dst, src []byte) ([]byte, error), error) {
+	id, err := m.subs.resolve(schema)
+	if err != nil {
+		return nil, err
 	}
-	return in
+	return func(dst, src []byte) ([]byte, error) {
+		var k MK
+		if err := m.subs.decode(src, id, &k); err != nil {
+			return dst, err
+		}
+		return m.keys.Append(dst, k)
+	}, nil
 }
 
-func (in *intake[K]) take(e Entry) error {
-	m := in.plan[e.State]
-	if m == nil || !in.s.groups.Contains(e.Group) {
+// take takes one entry in.
+func (w *rewrite[K]) take(e Entry) error {
+	if len(w.in.states) > len(w.plan) {
+		if err := w.extend(); err != nil {
+			return err
+		}
+	}
+	t := &w.plan[e.State]
+	if t.m == nil {
 		return nil
 	}
-	if g := GroupOf(e.Hash, in.s.cfg.MaxParallelism); g != e.Group {
-		return fmt.Errorf("an entry of key group %d has a hash of group %d; the file was written with another number of key groups", e.Group, g)
+	if g := GroupOf(e.Hash, w.from); g != e.Group {
+		return fmt.Errorf("an entry of state %q lies in key group %d of %d, and its hash belongs to group %d: it was written with another number of key groups",
+			t.old.Name, e.Group, w.from, g)
 	}
-	if !in.have || !bytes.Equal(in.raw, e.Key) {
-		var key K
-		if err := in.s.codec.Decode(e.Key, &key); err != nil {
-			return fmt.Errorf("decode operator key %x of state %q: %w", e.Key, in.head.States[e.State].Name, err)
+	if t.key == nil {
+		e.Group = GroupOf(e.Hash, w.s.cfg.MaxParallelism)
+		if !w.s.groups.Contains(e.Group) {
+			return nil
 		}
-		in.e.key, in.raw, in.have = key, append(in.raw[:0], e.Key...), true
 	}
-	in.e.Entry = e
-	var err error
-	if in.e.schema, err = in.schema(m, e); err != nil {
+	if err := w.decodeKey(t, e); err != nil {
 		return err
 	}
-	if in.head.States[e.State].EventTimeTTL != m.descriptor().EventTimeTTL {
-		in.e.ExpiresMS = 0 // a stamp of another clock: the state gains its TTL now
+	w.e.Entry = e
+	if t.key != nil {
+		w.e.Key, w.e.Hash = w.key, w.s.rehash(w.e.key)
+		w.e.Group = GroupOf(w.e.Hash, w.s.cfg.MaxParallelism)
+		if !w.s.groups.Contains(w.e.Group) {
+			return nil
+		}
 	}
-	if in.sink != nil && m.descriptor().Kind != KindTimers {
-		err = in.s.takeToStore(in.sink, m, &in.e)
-	} else {
-		err = m.load(&in.e)
+	if t.sub != nil {
+		if err := w.recodeSub(t, e.Sub); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("restore %s state %q: %w", m.descriptor().Kind, m.descriptor().Name, err)
-	}
-	return nil
+	return w.load(t)
 }
 
-// schema is the id by which m reads the value of e.
-func (in *intake[K]) schema(m member[K], e Entry) (int, error) {
-	schemas := in.head.States[e.State].schemas()
-	if e.Schema < 0 || e.Schema >= len(schemas) {
-		return 0, fmt.Errorf("%w: schema id %d of an entry; state %q has %d", errCorrupt, e.Schema, in.head.States[e.State].Name, len(schemas))
-	}
-	return m.resolve(schemas[e.Schema])
-}
-
-func (in *intake[K]) finish() error {
-	if in.sink == nil {
+// decodeKey decodes the operator key of e into w.e.key and, where it is encoded anew, w.key.
+func (w *rewrite[K]) decodeKey(t *target[K], e Entry) error {
+	if w.have && w.by == e.State && bytes.Equal(w.raw, e.Key) {
 		return nil
 	}
-	return in.sink.flush()
+	var key K
+	decode := t.key
+	if decode == nil {
+		decode = func(src []byte, k *K) error { return w.s.codec.Decode(src, k) }
+	}
+	err := decode(e.Key, &key)
+	if err == nil && t.key != nil {
+		w.key, err = w.s.codec.Append(w.key[:0], key)
+	}
+	if err != nil {
+		return fmt.Errorf("operator key %s of state %q: %w", showKey(t.old.Key, e.Key), t.old.Name, err)
+	}
+	w.e.key, w.raw, w.by, w.have = key, append(w.raw[:0], e.Key...), e.State, true
+	w.subs = nil
+	if t.key == nil || t.keyOne {
+		return nil
+	}
+	if !w.s.groups.Contains(GroupOf(w.s.rehash(key), w.s.cfg.MaxParallelism)) {
+		return nil // whoever owns the key sees all that become it
+	}
+	return w.collide(&w.olds, t, PartKey, w.key, e.Key)
+}
+
+// recodeSub encodes the map key anew.
+func (w *rewrite[K]) recodeSub(t *target[K], stored []byte) error {
+	var err error
+	if w.sub, err = t.sub(w.sub[:0], stored); err != nil {
+		return fmt.Errorf("map key %s of state %q: %w", showKey(t.old.Sub, stored), t.old.Name, err)
+	}
+	w.e.Sub = w.sub
+	if t.subOne {
+		return nil
+	}
+	return w.collide(&w.subs, t, PartSub, w.sub, stored)
+}
+
+// collide notes that a stored key has become now, and fails if another one had before.
+func (w *rewrite[K]) collide(seen *map[string]string, t *target[K], part string, now, stored []byte) error {
+	if *seen == nil {
+		*seen = map[string]string{}
+	}
+	first, ok := (*seen)[string(now)]
+	if !ok {
+		(*seen)[string(now)] = string(stored)
+		return nil
+	}
+	if first == string(stored) {
+		return nil
+	}
+	d := w.s.declared(t.m)
+	was, is := t.old.Key, d.Key
+	if part == PartSub {
+		was, is = t.old.Sub, d.Sub
+	}
+	return &KeyCollisionError{UID: w.s.uid, State: d.Name, Part: part, First: showKey(was, []byte(first)), Second: showKey(was, stored), Now: showKey(is, now)}
+}
+
+// showKey is an encoded key for messages.
+func showKey(schema string, key []byte) string {
+	if raw, err := serde.ParseRaw(schema); err == nil {
+		if text, err := raw.AppendJSON(nil, key); err == nil {
+			return string(text)
+		}
+	}
+	return hex.EncodeToString(key)
+}
+
+// rehash is the hash of a key as the exchange computes it.
+func (s *Keyed[K]) rehash(key K) uint64 {
+	if s.hashKey == nil {
+		s.hashKey = serde.HashOf(s.codec)
+	}
+	return s.hashKey(key)
+}
+
+// load hands w.e to its state.
+func (w *rewrite[K]) load(t *target[K]) error {
+	if w.e.Schema < 0 || w.e.Schema >= len(t.values) {
+		return fmt.Errorf("%w: schema id %d of an entry; state %q has %d", errCorrupt, w.e.Schema, t.old.Name, len(t.values))
+	}
+	w.e.schema = t.values[w.e.Schema]
+	if t.clock {
+		w.e.ExpiresMS = 0 // a stamp of another clock: the state gains its TTL now
+	}
+	d := t.m.descriptor()
+	var err error
+	if w.sink != nil && d.Kind != KindTimers {
+		err = w.s.takeToStore(w.sink, t.m, &w.e)
+	} else {
+		err = t.m.load(&w.e)
+	}
+	if err != nil {
+		return fmt.Errorf("restore %s state %q of key %s: %w", d.Kind, d.Name, showKey(d.Key, w.e.Key), err)
+	}
+	return nil
 }

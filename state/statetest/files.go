@@ -16,6 +16,7 @@ import (
 type Files struct {
 	mu      sync.Mutex
 	objects map[string][]byte
+	states  []state.Descriptor // of the last operator whose snapshot Store has stored
 }
 
 // Write stores one object; nothing is kept inline, so that tests can get at all of it.
@@ -73,8 +74,22 @@ func (o object) Size() int64  { return int64(len(o)) }
 func (o object) Local() bool  { return true }
 func (o object) Close() error { return nil }
 
+// From is the Restore of handles that Store has returned for the last operator.
+func (f *Files) From(handles []state.File) state.Restore {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return state.Restore{Files: f, Handles: handles, States: f.states}
+}
+
 // Handles are the files of what Snapshot.Write returned.
 func Handles(w state.Written, err error) ([]state.File, error) { return w.Files, err }
+
+// Entries calls fn for every entry in handles.
+func (f *Files) Entries(handles []state.File, fn func(state.Entry) error) error {
+	_, err := state.ReadEntries(context.Background(), f.From(handles), state.GroupRange{End: state.DefaultMaxParallelism},
+		func(_ []state.Descriptor, e state.Entry) error { return fn(e) })
+	return err
+}
 
 // Bytes is the content of an object, not a copy.
 func (f *Files) Bytes(name string) ([]byte, bool) {

@@ -118,9 +118,9 @@ func testClearAndReuse(t *testing.T, newBackend func(t *testing.T) state.Backend
 	clearAll()             // without a read before, but for what the cache still has
 	equal(t, "state after a blind Clear", contents(t, o, keys), map[string]string{})
 	drain(o)
-	if handles := snapshot(t, o, &files); len(handles) != 0 {
-		t.Fatalf("the snapshot of an empty state has files: %v", handles)
-	}
+	must(t, files.Entries(snapshot(t, o, &files), func(e state.Entry) error {
+		return fmt.Errorf("the snapshot of an empty state has an entry of state %d", e.State)
+	}))
 }
 
 func testMapOrderAndChange(t *testing.T, newBackend func(t *testing.T) state.Backend) {
@@ -213,10 +213,9 @@ func testReferences(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		images[round] = get[state.Snapshot](t)(o.Snapshot())
 	}
 	for round, image := range images {
-		handles := get[[]state.File](t)(Handles(image.Write(t.Context(), &files)))
-		image.Release()
+		handles := get[[]state.File](t)(Store(o, image, &files))
 		back := start(t, declare(nil), newBackend(t), 0, 1)
-		must(t, back.Restore(t.Context(), state.Restore{Files: &files, Handles: handles}))
+		must(t, back.Restore(t.Context(), files.From(handles)))
 		for _, k := range keys {
 			equal(t, "value in the image", get[[]string](t)(back.at(k).ref.Get()), []string{fmt.Sprintf("%s round %d", k, round)})
 		}
@@ -303,9 +302,8 @@ func testTimersRestore(t *testing.T, newBackend func(t *testing.T) state.Backend
 	var files Files
 	image := get[state.Snapshot](t)(a.Snapshot())
 	want := drain(a)
-	handles := get[[]state.File](t)(Handles(image.Write(t.Context(), &files)))
-	image.Release()
-	must(t, b.Restore(t.Context(), state.Restore{Files: &files, Handles: handles}))
+	handles := get[[]state.File](t)(Store(a, image, &files))
+	must(t, b.Restore(t.Context(), files.From(handles)))
 	got := drain(b)
 	equal(t, "number of timers", len(got), len(want))
 	equal(t, "timers", got, want)

@@ -117,6 +117,7 @@ type modelRun struct {
 
 // modelImage is a snapshot of all subtasks that has not been stored yet, with what must be in it.
 type modelImage struct {
+	ops   []*modelOperator
 	parts []state.Snapshot
 	m     *model
 }
@@ -154,12 +155,18 @@ func testModel(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 }
 
 func (r *modelRun) close() {
+	r.drop()
+	closeAll(r.t, r.ops)
+}
+
+// drop forgets the images that are not stored.
+func (r *modelRun) drop() {
 	for _, image := range r.images {
 		for _, p := range image.parts {
 			p.Release()
 		}
 	}
-	closeAll(r.t, r.ops)
+	r.images = nil
 }
 
 func closeAll(t *rapid.T, ops []*modelOperator) {
@@ -421,7 +428,7 @@ func (r *modelRun) takeImage(t *rapid.T) {
 	if len(r.images) == 3 {
 		return
 	}
-	image := modelImage{m: r.m.clone()}
+	image := modelImage{ops: r.ops, m: r.m.clone()}
 	for _, o := range r.ops {
 		s, err := o.Snapshot()
 		must(t, err)
@@ -439,23 +446,29 @@ func (r *modelRun) storeImage(t *rapid.T) {
 	i := rapid.IntRange(0, len(r.images)-1).Draw(t, "image")
 	image := r.images[i]
 	r.images = slices.Delete(r.images, i, i+1)
-	var handles []state.File
-	for _, p := range image.parts {
-		h, err := Handles(p.Write(context.Background(), &r.files))
+	var parts [][]state.File
+	for i, p := range image.parts {
+		h, err := Store(image.ops[i], p, &r.files)
 		must(t, err)
-		handles = append(handles, h...)
-		p.Release()
+		parts = append(parts, h)
 	}
-	if len(handles) > 1 {
-		handles = rapid.Permutation(handles).Draw(t, "order of files") // it means nothing
+	if len(parts) > 1 {
+		parts = rapid.Permutation(parts).Draw(t, "order of subtasks") // it means nothing
 	}
+	handles := slices.Concat(parts...)
 	ops := r.start(rapid.IntRange(0, 1).Draw(t, "backend"), rapid.IntRange(1, 4).Draw(t, "parallelism"))
 	for _, o := range ops {
-		must(t, o.Restore(context.Background(), state.Restore{Files: &r.files, Handles: handles}))
+		must(t, o.Restore(context.Background(), r.files.From(handles)))
+	}
+	// Some background work is left undone.
+	for _, o := range r.ops {
+		_, err := o.Background(time.Duration(rapid.IntRange(0, 30).Draw(t, "µs")) * time.Microsecond)
+		must(t, err)
 	}
 	if rapid.Bool().Draw(t, "restart") {
 		old := r.ops
 		r.ops, r.m = ops, image.m
+		r.drop()
 		closeAll(t, old)
 	} else {
 		defer closeAll(t, ops)

@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/millrace-io/millrace/serde"
 	"github.com/millrace-io/millrace/state"
@@ -25,7 +26,7 @@ func testSnapshotRestore(t *testing.T, newBackend func(t *testing.T) state.Backe
 	var files Files
 	handles := snapshot(t, o, &files)
 	back := start(t, declare(nil), newBackend(t), 0, 1)
-	must(t, back.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
+	must(t, back.Restore(context.Background(), files.From(handles)))
 	equal(t, "restored state", contents(t, back, keys), want)
 	equal(t, "restored timers", drain(back), drain(o))
 	if len(want) != len(keys) {
@@ -48,7 +49,7 @@ func testRescale(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		var timers []string
 		for i := range parallelism {
 			o := start(t, declare(nil), newBackend(t), i, parallelism)
-			must(t, o.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
+			must(t, o.Restore(context.Background(), files.From(handles)))
 			for k, v := range contents(t, o, owned(o, keys, i, parallelism)) {
 				got[k] = v
 			}
@@ -81,13 +82,13 @@ func testCrossBackend(t *testing.T, newBackend func(t *testing.T) state.Backend)
 	want := contents(t, source, keys)
 	handles := snapshot(t, source, &files)
 	here := start(t, declare(nil), newBackend(t), 0, 1)
-	must(t, here.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
+	must(t, here.Restore(context.Background(), files.From(handles)))
 	equal(t, "state from memory", contents(t, here, keys), want)
 	// What is appended after the change of backend comes after what was there.
 	must(t, here.at(keys[3]).list.Append("last"))
 	handles = snapshot(t, here, &files)
 	back := start(t, declare(nil), memstate.New(), 0, 1)
-	must(t, back.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
+	must(t, back.Restore(context.Background(), files.From(handles)))
 	list := get[[]string](t)(back.at(keys[3]).list.Values())
 	equal(t, "list", list, []string{"e0", keys[3], "e1", keys[3], "e2", keys[3], "last"})
 	must(t, back.at(keys[3]).list.Set(list[:len(list)-1]))
@@ -108,14 +109,14 @@ func testUndeclared(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		return s, v
 	}
 	s, _ := small()
-	err := s.Restore(context.Background(), state.Restore{Files: &files, Handles: handles, Drop: []string{"text", "ref", "mean", "timers"}})
+	err := s.Restore(context.Background(), dropping(files.From(handles), []string{"text", "ref", "mean", "timers"}))
 	var u *state.UndeclaredStateError
 	if !errors.As(err, &u) {
 		t.Fatalf("restore with undeclared states: %v, want an UndeclaredStateError", err)
 	}
 	equal(t, "undeclared states", u.Names, []string{"list", "sum", "table"})
 	s, v := small()
-	must(t, s.Restore(context.Background(), state.Restore{Files: &files, Handles: handles, Drop: []string{"text", "ref", "mean", "timers", "list", "sum", "table"}}))
+	must(t, s.Restore(context.Background(), dropping(files.From(handles), []string{"text", "ref", "mean", "timers", "list", "sum", "table"})))
 	s.SetCurrent(keys[7], o.hash(keys[7]))
 	equal(t, "value", get[int64](t)(v.Get()), int64(7))
 }
@@ -130,35 +131,31 @@ func testSnapshotIsAnImage(t *testing.T, newBackend func(t *testing.T) state.Bac
 	wantTimers := drain(o) // after the barrier
 	overwrite(t, o, keys[:100])
 	var files Files
-	type result struct {
-		handles []state.File
-		err     error
-	}
-	done := make(chan result)
-	go func() {
-		handles, err := Handles(image.Write(context.Background(), &files))
-		done <- result{handles, err}
-	}()
-	var r result
-	for i := 100; ; i++ {
-		select {
-		case r = <-done:
-		default:
-			if i < len(keys) {
-				overwrite(t, o, keys[i:i+1])
-				continue
-			}
-			r = <-done
+	busy := &between{Operator: o, do: func(i int) {
+		if i += 100; i < len(keys) {
+			overwrite(t, o, keys[i:i+1])
 		}
-		break
-	}
-	must(t, r.err)
-	image.Release()
+	}}
+	handles := get[[]state.File](t)(Store(busy, image, &files))
 	overwrite(t, o, keys)
 	back := start(t, declare(nil), newBackend(t), 0, 1)
-	must(t, back.Restore(context.Background(), state.Restore{Files: &files, Handles: r.handles}))
+	must(t, back.Restore(context.Background(), files.From(handles)))
 	equal(t, "state in the image", contents(t, back, keys), want)
 	equal(t, "timers in the image", drain(back), wantTimers)
+}
+
+// between is an operator that works between two pieces of background work.
+type between struct {
+	state.Operator
+	do func(i int)
+	n  int
+}
+
+func (b *between) Background(time.Duration) (bool, error) {
+	more, err := b.Operator.Background(time.Microsecond)
+	b.do(b.n)
+	b.n++
+	return more || b.n < 400, err
 }
 
 // overwrite changes everything that keys have.
@@ -207,10 +204,9 @@ func testSnapshotsOverlap(t *testing.T, newBackend func(t *testing.T) state.Back
 	overwrite(t, o, keys[20:60])
 	take()
 	for _, i := range []int{2, 0, 3, 1} {
-		handles := get[[]state.File](t)(Handles(images[i].Write(context.Background(), &files)))
-		images[i].Release()
+		handles := get[[]state.File](t)(Store(o, images[i], &files))
 		back := start(t, declare(nil), newBackend(t), 0, 1)
-		must(t, back.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
+		must(t, back.Restore(context.Background(), files.From(handles)))
 		equal(t, fmt.Sprintf("state in image %d", i), contents(t, back, keys), wants[i])
 	}
 	image := get[state.Snapshot](t)(o.Snapshot())
@@ -228,8 +224,10 @@ func testCloseBeforeRelease(t *testing.T, newBackend func(t *testing.T) state.Ba
 	must(t, o.Close())
 	must(t, o.Close())
 	var files Files
-	if handles := get[[]state.File](t)(Handles(image.Write(context.Background(), &files))); len(handles) != 1 {
-		t.Fatalf("%d files, want 1", len(handles))
+	// Either the image does not need what was closed, or Write says so; it never waits for what nobody does any more.
+	w, err := image.Write(context.Background(), &files)
+	if err == nil && len(w.Files) != 1 || err != nil && !strings.Contains(err.Error(), `operator "op"`) {
+		t.Fatalf("Write after Close: %v, %v", w, err)
 	}
 	image.Release()
 	if _, err := o.Snapshot(); err == nil {
@@ -272,12 +270,12 @@ func testMismatches(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 			s := state.NewKeyed(serde.MustFor[string](), state.Config{MaxParallelism: 64})
 			s.Value[int64]("value")
 			return s
-		}, []string{"max parallelism 128", "64"}},
+		}, []string{`"value"`, "key group", "another number of key groups"}},
 	} {
 		op := c.make()
 		groups := state.GroupRange{End: 64}
 		must(t, op.Open(newBackend(t), state.OpenOptions{UID: "op", Groups: groups, Attempt: attempt()}))
-		err := op.Restore(context.Background(), state.Restore{Files: &files, Handles: handles, Drop: others})
+		err := op.Restore(context.Background(), dropping(files.From(handles), others))
 		for _, w := range c.want {
 			if err == nil || !strings.Contains(err.Error(), w) {
 				t.Errorf("%s: the error is %v, want one with %q", c.name, err, w)
@@ -323,7 +321,7 @@ func testEvolution(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 	w := s.Value[after]("v", state.Codec(is))
 	x := s.List[after]("l", state.Codec(is))
 	open(t, s, newBackend(t))
-	must(t, s.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
+	must(t, s.Restore(context.Background(), files.From(handles)))
 	s.SetCurrent("k", 0)
 	equal(t, "value", get[after](t)(w.Get()), after{1, "none"})
 	equal(t, "list", get[[]after](t)(x.Values()), []after{{2, "none"}, {3, "none"}})
@@ -365,8 +363,7 @@ func testCodecErrors(t *testing.T, newBackend func(t *testing.T) state.Backend) 
 	if err == nil {
 		var image state.Snapshot
 		if image, err = s.Snapshot(); err == nil {
-			_, err = Handles(image.Write(context.Background(), &files))
-			image.Release()
+			_, err = Store(s, image, &files)
 		}
 	}
 	if err == nil || !strings.Contains(err.Error(), `"fussy-state"`) || !strings.Contains(err.Error(), "fussy refuses") {
@@ -376,7 +373,7 @@ func testCodecErrors(t *testing.T, newBackend func(t *testing.T) state.Backend) 
 	must(t, v.Set(77))
 	handles := snapshot(t, s, &files)
 	s, v = makeOne()
-	err = s.Restore(context.Background(), state.Restore{Files: &files, Handles: handles})
+	err = s.Restore(context.Background(), files.From(handles))
 	if err == nil { // a store decodes on the first access
 		s.SetCurrent("k", 0)
 		_, err = v.Get()
@@ -392,13 +389,16 @@ func testDamage(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 	o := start(t, declare(nil), newBackend(t), 0, 1)
 	fill(t, o, names(3))
 	handles := snapshot(t, o, &files)
+	if handles[0].Kind != state.FileEntries {
+		return // who stores tables checks what it reads
+	}
 	name := handles[0].Name
 	good, _ := files.Bytes(name)
 	check := func(what string, content []byte) {
 		files.Replace(name, content)
 		s := declare(nil)
 		must(t, s.Open(memstate.New(), state.OpenOptions{UID: "op", Groups: state.GroupRange{End: state.DefaultMaxParallelism}, Attempt: attempt()}))
-		err := s.Restore(context.Background(), state.Restore{Files: &files, Handles: handles})
+		err := s.Restore(context.Background(), files.From(handles))
 		var c *state.CorruptError
 		if !errors.As(err, &c) || c.File != name || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "offset") {
 			t.Fatalf("%s: the error of Restore is %v, want a CorruptError that names %q", what, err, name)

@@ -2,7 +2,6 @@
 package statetest
 
 import (
-	"context"
 	"fmt"
 	"reflect"
 	"strings"
@@ -44,6 +43,11 @@ func Run(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		{"Undeclared", testUndeclared},
 		{"Mismatches", testMismatches},
 		{"Evolution", testEvolution},
+		{"SchemaPairs", testPairs},
+		{"MaxParallelism", testMaxParallelism},
+		{"Keys", testKeys},
+		{"KeysMeet", testKeysMeet},
+		{"MapKeys", testMapKeys},
 		{"CodecErrors", testCodecErrors},
 		{"Damage", testDamage},
 		{"CloseBeforeRelease", testCloseBeforeRelease},
@@ -165,8 +169,13 @@ func snapshot(t testing.TB, o state.Operator, files *Files) []state.File {
 	t.Helper()
 	s, err := o.Snapshot()
 	must(t, err)
-	defer s.Release()
-	return get[[]state.File](t)(Handles(s.Write(context.Background(), files)))
+	return get[[]state.File](t)(Store(o, s, files))
+}
+
+// dropping is r without the states called so.
+func dropping(r state.Restore, names []string) state.Restore {
+	r.Drop = names
+	return r
 }
 
 // contents is everything that o holds for keys, as text.

@@ -519,20 +519,23 @@ func (r *ttlRun) crowd(t *rapid.T) {
 	}
 }
 
-// restore goes on from a snapshot, in which nothing has expired unless nothing cleans up.
+// restore goes on from a snapshot. In a state file nothing has expired unless nothing cleans up.
 func (r *ttlRun) restore(t *rapid.T) {
 	var handles []state.File
 	for _, o := range r.ops {
 		s, err := o.Snapshot()
 		must(t, err)
-		h, err := Handles(s.Write(context.Background(), &r.files))
+		h, err := Store(o, s, &r.files)
 		must(t, err)
-		s.Release()
 		handles = append(handles, h...)
 	}
+	tables := false
 	for _, h := range handles {
-		raw, _ := r.files.Bytes(h.Name)
-		_, err := state.ReadFile(bytesReader(raw), func(e state.Entry) error {
+		if h.Kind != state.FileEntries {
+			tables = true
+			continue
+		}
+		err := r.files.Entries([]state.File{h}, func(e state.Entry) error {
 			b := &brief{}
 			switch {
 			case e.ExpiresMS != 0 && r.rules.event:
@@ -549,9 +552,12 @@ func (r *ttlRun) restore(t *rapid.T) {
 	}
 	closeTTL(t, r.ops)
 	r.clock.timestamp = math.MinInt64 // there is no record
-	r.m.stampAll()
-	r.ops = r.start(t, rapid.IntRange(0, 1).Draw(t, "backend"), rapid.IntRange(1, 3).Draw(t, "parallelism"))
+	backend := rapid.IntRange(0, 1).Draw(t, "backend")
+	if !tables || backend == 1 { // else they are attached as they are
+		r.m.stampAll()
+	}
+	r.ops = r.start(t, backend, rapid.IntRange(1, 3).Draw(t, "parallelism"))
 	for _, o := range r.ops {
-		must(t, o.Restore(context.Background(), state.Restore{Files: &r.files, Handles: handles}))
+		must(t, o.Restore(context.Background(), r.files.From(handles)))
 	}
 }
