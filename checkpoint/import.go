@@ -187,6 +187,9 @@ func (im *importer) copyInStore(ctx context.Context, f state.File) (state.File, 
 	switch {
 	case err != nil && ctx.Err() == nil:
 		// A right that is lacking, another file system: reading and writing may work where copying does not, and says what is wrong if not.
+		if err != errors.ErrUnsupported { // itself: two stores of different kinds
+			im.to.s.log.Warn("checkpoint: the storage does not copy the object: it is read and written instead", zap.String("object", f.Name), zap.Error(err))
+		}
 		return state.File{}, fmt.Errorf("%w (%w)", errors.ErrUnsupported, err)
 	case err != nil:
 		return state.File{}, err

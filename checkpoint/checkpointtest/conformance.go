@@ -35,6 +35,7 @@ func Conformance(t *testing.T, fresh func(t *testing.T) checkpoint.Storage) {
 		})
 	}
 	t.Run("Election", func(t *testing.T) { election(t, fresh(t)) })
+	t.Run("Parts", func(t *testing.T) { parts(t, fresh(t)) })
 	t.Run("Journal", func(t *testing.T) { journal(t, fresh(t)) })
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/millrace-io/millrace/checkpoint"
+	"github.com/millrace-io/millrace/state"
 )
 
 // part reads a range; what is wrong with it is the error.
@@ -92,5 +93,41 @@ func rangesAtOnce(t *testing.T, o checkpoint.Objects) {
 	})
 	if len(won) != racers {
 		t.Fatalf("%d of %d readers came through", len(won), racers)
+	}
+}
+
+// parts reads an object with state at any place, and whole.
+func parts(t *testing.T, st checkpoint.Storage) {
+	ctx := t.Context()
+	j, err := checkpoint.Lead(ctx, st, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := patterned(400_000)
+	f, err := j.Files(1).Write(ctx, state.GroupRange{End: 1}, 0, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := j.Files(1).Open(ctx, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	for _, r := range [][2]int{{0, 1}, {65_535, 2}, {65_536, 65_536}, {100_000, 200_000}, {399_999, 1}, {0, 400_000}, {400_000, 0}} {
+		p := make([]byte, r[1])
+		if err := o.ReadAt(ctx, p, int64(r[0])); err != nil || !bytes.Equal(p, content[r[0]:r[0]+r[1]]) {
+			t.Errorf("ReadAt of %d bytes at %d: %v", r[1], r[0], err)
+		}
+	}
+	r, err := j.Files(1).Read(ctx, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if data, err := io.ReadAll(r); err != nil || !bytes.Equal(data, content) {
+		t.Errorf("Read: %d bytes, %v", len(data), err)
 	}
 }
