@@ -141,8 +141,11 @@ func (c *copied) run(i, end int) (lo, hi int) {
 	for hi < end && c.chunk[hi] == chunkAbsent {
 		hi++
 	}
-	if hi == c.chunks() {
-		for lo > 0 && lo > c.chunks()-tailChunks && c.chunk[lo-1] == chunkAbsent {
+	if tail := max(0, c.chunks()-tailChunks); hi > tail {
+		for hi < c.chunks() && c.chunk[hi] == chunkAbsent {
+			hi++
+		}
+		for lo > tail && c.chunk[lo-1] == chunkAbsent {
 			lo--
 		}
 	}

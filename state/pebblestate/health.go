@@ -74,12 +74,36 @@ func (h *health) advanced() {
 
 // listener hears of what happens in Pebble's background. It is called with locks held and must not wait.
 func (h *health) listener() *pebble.EventListener {
+	// A flush or compaction reports its end, and then its error if that was one: it may also have ended without a table, or been cancelled.
+	var mu sync.Mutex
+	var flushed, compacted error
 	return &pebble.EventListener{
-		BackgroundError: func(err error) { h.fail(err) },
-		// A reader gets the error itself, a compaction reports it as a background error.
+		FlushEnd: func(i pebble.FlushInfo) {
+			mu.Lock()
+			flushed = i.Err
+			mu.Unlock()
+			h.advanced()
+		},
+		CompactionEnd: func(i pebble.CompactionInfo) {
+			mu.Lock()
+			compacted = i.Err
+			mu.Unlock()
+			h.advanced()
+		},
+		BackgroundError: func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case flushed != nil && errors.Is(err, flushed):
+				h.fail(fmt.Errorf("flush: %w", err))
+			case compacted != nil && errors.Is(err, compacted):
+				h.fail(fmt.Errorf("compaction: %w", err))
+			default: // statistics about tables, for instance: they cost nothing but efficiency
+				h.log.Debug("in the background", zap.Error(err))
+			}
+		},
+		// Whoever reads gets the error itself.
 		DataCorruption: func(pebble.DataCorruptionInfo) {},
-		FlushEnd:       func(pebble.FlushInfo) { h.advanced() },
-		CompactionEnd:  func(pebble.CompactionInfo) { h.advanced() },
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/objstorage/remote"
 
@@ -203,10 +204,23 @@ func (ob *object) fetch(ctx context.Context, p []byte, off int64) error {
 	err := ob.opened()
 	src := ob.source
 	ob.open.Unlock()
-	if err != nil {
-		return err
+	if err == nil {
+		err = src.ReadAt(ctx, p, off)
 	}
-	return src.ReadAt(ctx, p, off)
+	if err != nil {
+		ob.o.calmDown()
+	}
+	return err
+}
+
+// calmDown takes a moment after an error: Pebble, when it reads in the background, tries again at once.
+func (o *objects) calmDown() {
+	t := time.NewTimer(20 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-o.ctx.Done():
+	}
 }
 
 // free closes what is open.
