@@ -184,6 +184,44 @@ func loadSavepoint(ctx context.Context, uri string) (m *Manifest, f state.Files,
 	return nil, nil, false, nil
 }
 
+// VerifyURL is VerifyFrom for what uri names: a checkpoint or native savepoint, a portable savepoint, or a storage, of which all that HEAD names is
+// read.
+func VerifyURL(ctx context.Context, uri string, progress func(Progress)) (*Report, error) {
+	storage, name := splitURL(uri)
+	if name == "" {
+		stores, err := savepointStorages(uri)
+		if err != nil {
+			return nil, err
+		}
+		for _, st := range stores {
+			if r, err := verifySavepoint(ctx, st, progress); !errors.Is(err, ErrNotFound) {
+				return r, err
+			}
+		}
+	}
+	st, err := OpenURL(storage)
+	if err != nil {
+		return nil, err
+	}
+	return VerifyFrom(ctx, st, name, progress)
+}
+
+// verifySavepoint is VerifyFrom for a portable savepoint.
+func verifySavepoint(ctx context.Context, st Storage, progress func(Progress)) (*Report, error) {
+	v := &verifier{report: &Report{}, progress: progress, seen: map[string]bool{}}
+	m, f, err := LoadSavepoint(ctx, st)
+	object := joinURL(st.URL(), savepointManifest)
+	switch {
+	case errors.Is(err, ErrCorrupt):
+		v.fault("savepoint", object, err)
+	case err != nil:
+		return nil, err
+	default:
+		v.add(m, object, f)
+	}
+	return v.run(ctx)
+}
+
 // savepointFiles reads the files of a portable savepoint.
 type savepointFiles struct{ s *store }
 
@@ -194,11 +232,36 @@ func (f savepointFiles) Write(context.Context, state.GroupRange, int, func(io.Wr
 func (f savepointFiles) Later() state.Files { return f }
 
 func (f savepointFiles) Read(ctx context.Context, h state.File) (io.ReadCloser, error) {
-	if h.Name == "" || h.Rows == nil || int64(len(h.Rows.Sums)) != 4*chunkCount(h.Size) || strings.Contains(h.Name, "/") {
-		return nil, &CorruptError{Object: f.s.object(h.Name), Reason: "the manifest names it, but it is no file of rows with checksums"}
+	sums, err := f.sums(h)
+	if err != nil {
+		return nil, err
 	}
-	sums := &sumTable{object: f.s.object(h.Name), size: h.Size, sums: h.Rows.Sums}
 	return rowsObject{newChunkReader(ctx, f.s, h, sums)}, nil
+}
+
+// sums checks the handle of a file and gives its table of checksums.
+func (f savepointFiles) sums(h state.File) (*sumTable, error) {
+	object := f.s.object(h.Name)
+	if h.Name == "" || h.Rows == nil || h.Size < 0 || int64(len(h.Rows.Sums)) != 4*chunkCount(h.Size) || strings.Contains(h.Name, "/") {
+		return nil, &CorruptError{Object: object, Reason: "the manifest names it, but it is no file of rows with checksums"}
+	}
+	return &sumTable{object: object, size: h.Size, sums: h.Rows.Sums}, nil
+}
+
+// verify gives every fault of a file. What follows its content is one too: an Avro tool would take it for rows.
+func (f savepointFiles) verify(ctx context.Context, h state.File) []error {
+	sums, err := f.sums(h)
+	if err != nil {
+		return []error{err}
+	}
+	errs := f.s.verifyContent(ctx, h, sums.object, sums, nil)
+	switch n, err := f.s.readRange(ctx, h.Name, h.Size, make([]byte, 1)); {
+	case n > 0:
+		errs = append(errs, corruptFile(sums.object, h.Size, 1, fmt.Sprintf("it has more than the %d bytes that it should have", h.Size)))
+	case err != nil && len(errs) == 0:
+		errs = append(errs, missing(sums.object, h.Size, err))
+	}
+	return errs
 }
 
 // rowsObject reads a file of rows.

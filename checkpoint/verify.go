@@ -209,8 +209,12 @@ func (v *verifier) one(ctx context.Context, job verifyJob) {
 	if ours && job.file.Name != "" {
 		object = f.s.object(job.file.Name)
 	}
+	rows, portable := job.from.(savepointFiles)
 	var errs []error
-	if ours && job.file.Sums != "" {
+	if portable {
+		object = rows.s.object(job.file.Name)
+		errs = rows.verify(ctx, job.file)
+	} else if ours && job.file.Sums != "" {
 		errs = f.verify(ctx, job.file)
 	} else if err := readThrough(ctx, job.from, job.file); err != nil {
 		errs = []error{err}
@@ -263,13 +267,17 @@ func (f *files) verify(ctx context.Context, h state.File) (errs []error) {
 	if err != nil {
 		errs = append(errs, err)
 	}
-	// Without a table the content can still be compared as a whole.
+	return f.s.verifyContent(ctx, h, object, sums, errs)
+}
+
+// verifyContent appends every fault in the content of an object to errs. Without a table of checksums the content can still be compared as a whole.
+func (s *store) verifyContent(ctx context.Context, h state.File, object string, sums *sumTable, errs []error) []error {
 	const block = 16 * chunkBytes
 	buf := make([]byte, min(block, h.Size))
 	hash := sha256.New()
 	for off := int64(0); off < h.Size; off += block {
 		p := buf[:min(block, h.Size-off)]
-		n, err := f.s.readRange(ctx, h.Name, off, p)
+		n, err := s.readRange(ctx, h.Name, off, p)
 		switch {
 		case err != nil && len(errs) > 0:
 			return errs // the table could not be read either

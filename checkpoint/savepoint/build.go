@@ -220,6 +220,11 @@ type operatorEdit struct {
 	declared     []state.Descriptor
 	dropped      map[string]bool
 	edits        map[stateKey]stateEdit
+
+	// Some keys of base with their hashes, read when the first change by JSON asks for them.
+	sampled      bool
+	sampleKeys   [][]byte
+	sampleHashes []uint64
 }
 
 // stateKey names a state: a name may stand for a keyed and a broadcast state in what a manifest says.
