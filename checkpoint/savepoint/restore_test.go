@@ -1,6 +1,7 @@
 package savepoint_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -173,10 +174,8 @@ func TestTyped(t *testing.T) {
 				return nil
 			}),
 		}
-		for _, err := range errs {
-			if err != nil {
-				t.Fatal(err)
-			}
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
 		}
 		for k, a := range accounts {
 			slices.Sort(a.event)
