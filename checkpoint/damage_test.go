@@ -289,3 +289,40 @@ func TestVerifyWithoutStorage(t *testing.T) {
 		t.Errorf("VerifyFrom with a context that has ended: %v", err)
 	}
 }
+
+// What has the right checksums of chunks and another SHA-256 than the manifest says is found at the end.
+func TestOtherSHA256(t *testing.T) {
+	st := checkpointtest.NewMemory("sha")
+	j := leading(t, st)
+	var files []state.File
+	for _, size := range []int{100, 100_000, 400_000} {
+		f := writeObject(t, j.Files(1), random(size), 0)
+		f.SHA256 = strings.Repeat("0", 64)
+		if _, err := readAll(t.Context(), j.Files(1), f); !errors.Is(err, checkpoint.ErrCorrupt) || !strings.Contains(err.Error(), "SHA-256") {
+			t.Errorf("%d bytes: %v, want a CorruptError about the SHA-256", size, err)
+		}
+		files = append(files, f)
+	}
+	if err := j.Complete(t.Context(), manifest(1, 1, files...)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := checkpoint.VerifyFrom(t.Context(), st, "", nil)
+	if err != nil || len(r.Faults) != len(files) {
+		t.Errorf("%d faults, %v, want %d", len(r.Faults), err, len(files))
+	}
+}
+
+// Without HEAD a checkpoint can still be read by its name, and the name has to be its own.
+func TestLoadWithoutHead(t *testing.T) {
+	d := newDamaged(t)
+	d.st.Change("HEAD", func([]byte) []byte { return nil })
+	old, newest := d.kinds["manifest, compressed"], d.kinds["manifest"]
+	if m, _, err := checkpoint.LoadFrom(t.Context(), d.st, newest); err != nil || m.ID != 2 {
+		t.Errorf("LoadFrom: %+v, %v", m, err)
+	}
+	other := d.content(old)
+	d.st.Change(newest, func([]byte) []byte { return other })
+	if _, _, err := checkpoint.LoadFrom(t.Context(), d.st, newest); !errors.Is(err, checkpoint.ErrCorrupt) || !strings.Contains(err.Error(), newest) {
+		t.Errorf("LoadFrom of another checkpoint's manifest: %v, want a CorruptError", err)
+	}
+}

@@ -24,6 +24,9 @@ type disk struct {
 	from  int
 	times int // how many fail; 0: none
 	err   error
+	// last is the change before, and failed says that one has failed that made the rename of HEAD durable.
+	last   string
+	failed bool
 }
 
 // fails counts a change and says whether it fails.
@@ -32,8 +35,10 @@ func (d *disk) fails(op, path string) error {
 	defer d.mu.Unlock()
 	d.calls++
 	if d.calls-1 < d.from || d.calls-1 >= d.from+d.times {
+		d.last = op + " " + path
 		return nil
 	}
+	d.failed = d.failed || op == "fsync" && d.last == "rename "+filepath.Join(path, "HEAD")
 	return &fs.PathError{Op: op, Path: path, Err: d.err}
 }
 
@@ -120,6 +125,7 @@ func TestDiskFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d changes of the disk", count.calls)
+	unknown := false // a rename of HEAD was not made durable
 	for _, c := range []struct {
 		err    error
 		remedy string
@@ -137,12 +143,19 @@ func TestDiskFails(t *testing.T) {
 				if err != nil && (!errors.Is(err, c.err) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), c.remedy)) {
 					t.Fatalf("%s: %v, want the path, the reason and %q", name, err, c.remedy)
 				}
+				if d.failed && !errors.Is(err, checkpoint.ErrUnknownOutcome) {
+					t.Fatalf("%s: %v, want ErrUnknownOutcome", name, err)
+				}
+				unknown = unknown || d.failed
 				d.times = 0
 				if err := l.check(t); err != nil {
 					t.Fatalf("%s (life: %v): %v", name, l.done, err)
 				}
 			}
 		}
+	}
+	if !unknown {
+		t.Error("no rename of HEAD was left without its sync")
 	}
 }
 

@@ -222,3 +222,38 @@ func TestImportOfDamage(t *testing.T) {
 		t.Errorf("import with a context that has ended: %v", err)
 	}
 }
+
+// A table that has no checksums of chunks gets some.
+func TestImportWithoutSums(t *testing.T) {
+	st := checkpointtest.NewMemory("from")
+	j := leading(t, st)
+	content := random(100_000)
+	h := writeObject(t, j.Files(1), content, 0)
+	if err := st.Put(t.Context(), "data/1-1-PLAIN", bytes.NewReader(content), h.Size); err != nil {
+		t.Fatal(err)
+	}
+	sums := h.Sums
+	h.Name, h.Sums, h.Kind = "data/1-1-PLAIN", "", state.FileDelta
+	m := manifest(1, 1, h)
+	if err := j.Complete(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	_, from, err := checkpoint.LoadFrom(t.Context(), st, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := leading(t, checkpointtest.NewMemory("to"))
+	got, files, err := to.Import(t.Context(), m, from, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := got.Operators[0].Subtasks[0].Files[0]
+	o, err := files.Open(t.Context(), f)
+	if err != nil || f.Sums != sums || o.Local() {
+		t.Fatalf("%+v, %v, want the checksums %s, by which parts of it are read", f, err, sums)
+	}
+	p := make([]byte, 1000)
+	if err := o.ReadAt(t.Context(), p, 70_000); err != nil || !bytes.Equal(p, content[70_000:71_000]) {
+		t.Error(err)
+	}
+}

@@ -245,6 +245,16 @@ func TestS3Errors(t *testing.T) {
 	if _, err := checkpoint.Lead(t.Context(), f.storage("x"), nil); err == nil || !strings.Contains(err.Error(), "cannot hold checkpoints") {
 		t.Errorf("store without ranges: %v", err)
 	}
+	o, err := f.storage("x").Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Put(t.Context(), "data/x", strings.NewReader("content"), 7); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.GetRange(t.Context(), "data/x", 0, 7); err == nil || !strings.Contains(err.Error(), "Range") {
+		t.Errorf("range from a store that ignores the header: %v", err)
+	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	if _, err := checkpoint.Lead(t.Context(), checkpoint.S3(checkpoint.S3Options{Bucket: "b"}), nil); err == nil || !strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") {
