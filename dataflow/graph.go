@@ -114,6 +114,9 @@ func (s Stream[T]) connect(to *runtime.Node, input int, kind runtime.EdgeKind, t
 		s.g.fault("%s of step %q has no effect on step %q, which partitions its input itself; remove it", s.part.name, s.node.Label(), to.Label())
 	}
 	e := &runtime.Edge{From: s.node, Port: s.port, To: to, Input: input, Kind: kind, Types: types}
+	if s.codec != nil {
+		e.Codec = s.codec
+	}
 	s.node.Outputs = append(s.node.Outputs, e)
 	to.Inputs = append(to.Inputs, e)
 }

@@ -69,6 +69,9 @@ func (g *Graph) plan(o Options) (*runtime.Plan, []checkpoint.OperatorInfo, error
 	if err != nil {
 		return nil, nil, errors.Join(append(errs, fmt.Errorf("dataflow: %w", err))...)
 	}
+	if o.Checkpoint.AlignmentTimeout > 0 && o.Checkpoint.Storage != nil {
+		errs = append(errs, plan.StoreInFlight())
+	}
 	var infos []checkpoint.OperatorInfo
 	checks := newChecks(plan)
 	for _, n := range plan.Nodes {

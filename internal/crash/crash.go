@@ -35,8 +35,10 @@ const (
 	SourceSplitAssigned = "source.split-assigned" // enumerator handed a split over, reader has not seen it
 
 	OperatorFirstBarrier = "operator.first-barrier" // first of several barriers arrived
-	OperatorAligned      = "operator.aligned"       // all barriers arrived, state not yet copied
+	OperatorAligned      = "operator.aligned"       // all barriers arrived or overtaken, state not yet copied
 	OperatorSnapshot     = "operator.snapshot"      // state copied, upload not begun
+	OperatorOvertaken    = "operator.overtaken"     // barriers overtaken, nothing recorded yet
+	OperatorRecorded     = "operator.recorded"      // records in flight written, not acknowledged
 	OperatorUploaded     = "operator.uploaded"      // state files written, not acknowledged
 	OperatorAcked        = "operator.acked"         // acknowledgement sent
 	OperatorRestored     = "operator.restored"      // state restored, first record not yet taken
@@ -65,7 +67,7 @@ const (
 // Points lists every named point.
 var Points = []string{
 	SourceFetched, SourceEmitted, SourceSnapshot, SourceSplitFinished, SourceSplitAssigned,
-	OperatorFirstBarrier, OperatorAligned, OperatorSnapshot, OperatorUploaded, OperatorAcked, OperatorRestored, OperatorTimer,
+	OperatorFirstBarrier, OperatorAligned, OperatorSnapshot, OperatorOvertaken, OperatorRecorded, OperatorUploaded, OperatorAcked, OperatorRestored, OperatorTimer,
 	SinkBeforeFlush, SinkPrepared, SinkBeforeCommit, SinkAfterCommit,
 	CoordinatorTriggered, CoordinatorAcked, CoordinatorCompleted, CoordinatorNotified, CoordinatorSubsume, CoordinatorStop,
 	StoragePutBefore, StoragePutAfter, StorageCASBefore, StorageCASAfter, StorageDelBefore, StorageDelAfter,

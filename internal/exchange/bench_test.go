@@ -36,7 +36,7 @@ func benchEdge[T any](b *testing.B, v T, weigh func(T) int64) {
 	}()
 	for {
 		d := <-q.C
-		if err := d.Deliver(); err != nil {
+		if err := d.Deliver(0, d.Len()); err != nil {
 			b.Fatal(err)
 		}
 		end := d.Control().Kind == End

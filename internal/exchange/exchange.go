@@ -8,16 +8,21 @@
 // Control elements (watermark, barrier, end of input) are the tail of a batch: they close it and travel with it, so they never
 // overtake records. A receiver that aligns a barrier holds the deliveries of the inputs it waits not for: their credit stays away from
 // their senders, which bounds what is held.
+//
+// A barrier may be announced to the receiver ahead of its arrival (Queue.Announce). A receiver that takes a checkpoint before it has come to the
+// barrier stores the records in front of it (Delivery.Record); a restore gives them back (Replay).
 package exchange
 
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
 	"github.com/millrace-io/millrace/connectors"
 	"github.com/millrace-io/millrace/operators"
+	"github.com/millrace-io/millrace/serde"
 )
 
 const (
@@ -30,6 +35,20 @@ const (
 	prefetchRecords = 64
 	// Credits is the number of batches of an edge: enough to keep both ends busy, and the bound of what waits behind a barrier.
 	Credits = 4
+	// overdraft is the number of batches beyond the credit that a sender gets while its task's alarm is raised, and spareBarriers of those without
+	// records that carry a barrier when there is no credit. Two: one of a checkpoint that was given up may still be on its way.
+	overdraft     = Credits
+	spareBarriers = 2
+)
+
+// lent says why a batch is in circulation beyond the credit of its edge.
+type lent uint8
+
+const (
+	notLent lent = iota
+	lentRecords
+	lentBarrier
+	lents
 )
 
 // Kind is the kind of a control element.
@@ -61,8 +80,11 @@ type Delivery interface {
 	Key(i int) (hash uint64, keyed bool)
 	// KeyText is the key of record i as text, empty where the edge does not partition by key. It is not cheap.
 	KeyText(i int) string
-	// Deliver passes each record to the receiver's function, with its time and hash in the receiver's context.
-	Deliver() error
+	// Deliver passes the records in [from, to) to the receiver's function, with their times and hashes in the receiver's context. A
+	// batch may be delivered in parts, in order.
+	Deliver(from, to int) error
+	// Record appends the records from index from on to dst, for Replay. The edge has a codec. On an error dst is of no use.
+	Record(dst []byte, from int) ([]byte, error)
 	// Control is the element after the records.
 	Control() Control
 	// Release gives the batch back to its sender. The delivery must not be used afterwards.
@@ -72,10 +94,18 @@ type Delivery interface {
 // Queue is the input of one task: many senders, one receiver.
 type Queue struct {
 	C chan Delivery
+	// Alarm is that of the receiver.
+	Alarm *Alarm
+	// Bound is the number of batches that wait at most while no alarm is raised.
+	Bound int
+	notes notes
 }
 
 // NewQueue makes a queue for the given number of edges.
-func NewQueue(edges int) *Queue { return &Queue{C: make(chan Delivery, edges*Credits)} }
+func NewQueue(edges int) *Queue {
+	return &Queue{C: make(chan Delivery, edges*(Credits+overdraft+spareBarriers)), Bound: edges * Credits,
+		Alarm: &Alarm{wake: make(chan struct{}, 1)}}
+}
 
 type batch[T any] struct {
 	values []T
@@ -83,6 +113,7 @@ type batch[T any] struct {
 	hash   []uint64
 	at     connectors.Coordinates
 	ctl    Control
+	lent   lent
 	edge   *Edge[T]
 }
 
@@ -99,17 +130,21 @@ func (b *batch[T]) KeyText(i int) string {
 	return b.edge.keyText(b.values[i])
 }
 
-func (b *batch[T]) Deliver() error {
+func (b *batch[T]) Deliver(from, to int) error {
 	b.edge.context.At = b.at
 	if b.edge.prefetch == nil || len(b.values) < prefetchRecords/8 {
-		return b.deliver(0, len(b.values))
+		return b.deliver(from, to)
 	}
-	for from := 0; from < len(b.values); from += prefetchRecords {
-		to := min(from+prefetchRecords, len(b.values))
-		b.edge.prefetch(b.hash[from:to])
-		if err := b.deliver(from, to); err != nil {
+	for from < to {
+		end := min(from-from%prefetchRecords+prefetchRecords, len(b.values))
+		if from%prefetchRecords == 0 {
+			b.edge.prefetch(b.hash[from:end])
+		}
+		end = min(end, to)
+		if err := b.deliver(from, end); err != nil {
 			return err
 		}
+		from = end
 	}
 	return nil
 }
@@ -128,6 +163,10 @@ func (b *batch[T]) deliver(from, to int) error {
 }
 
 func (b *batch[T]) Release() {
+	if b.lent != notLent {
+		b.edge.lent[b.lent].Add(-1)
+		return
+	}
 	if b.edge.pointers {
 		clear(b.values)
 	}
@@ -145,6 +184,8 @@ type Edge[T any] struct {
 	made     int
 	size     int
 	pointers bool
+	lent     [lents]atomic.Int32 // batches beyond the credit that are in circulation
+	codec    serde.Serde[T]      // nil: nothing is ever recorded
 
 	context  *operators.Context
 	push     func(T) error
@@ -167,6 +208,9 @@ func (e *Edge[T]) Attach(c *operators.Context, push func(T) error) { e.context, 
 
 // Prefetch has f called with the hashes of the next records before they are delivered, a part of a batch at a time.
 func (e *Edge[T]) Prefetch(f func(hashes []uint64)) { e.prefetch = f }
+
+// SetCodec has the records of the edge recorded by c.
+func (e *Edge[T]) SetCodec(c serde.Serde[T]) { e.codec = c }
 
 // Keyed says that the edge partitions by key, and how the key of a record reads.
 func (e *Edge[T]) Keyed(text func(T) string) { e.keyText = text }
@@ -210,36 +254,75 @@ func (w *waited) now() (receiver int, since time.Time, ok bool) {
 }
 
 // take returns a free batch; it waits for one until ctx ends, and counts the time waited in blocked. receiver is where e leads. While there is
-// none it calls meanwhile, if it is not nil and as long as that reports that there is more to do.
-func (e *Edge[T]) take(ctx context.Context, blocked *waited, receiver int, meanwhile func() (bool, error)) (*batch[T], error) {
-	select {
-	case b := <-e.free:
+// none it calls meanwhile, if it is not nil and as long as that reports that there is more to do. While the alarm is raised it does not wait, up to
+// the overdraft.
+func (e *Edge[T]) take(ctx context.Context, blocked *waited, receiver int, meanwhile func() (bool, error), alarm *Alarm) (*batch[T], error) {
+	if b := e.within(); b != nil {
 		return b, nil
-	default:
-	}
-	if e.made < Credits {
-		e.made++
-		return &batch[T]{values: make([]T, 0, e.size), ts: make([]int64, 0, e.size), hash: make([]uint64, 0, e.size), edge: e}, nil
 	}
 	blocked.begin(receiver)
 	defer blocked.end()
-	for more := meanwhile != nil; more; {
-		var err error
-		if more, err = meanwhile(); err != nil {
-			return nil, err
+	wake := alarm.C()
+	for more := meanwhile != nil; ; {
+		if alarm.Answering || alarm.Raised() {
+			if b := e.lend(lentRecords, overdraft); b != nil {
+				return b, nil
+			}
+			wake = nil // nothing is left to be had by it
+		}
+		if more {
+			var err error
+			if more, err = meanwhile(); err != nil {
+				return nil, err
+			}
+			select {
+			case b := <-e.free:
+				return b, nil
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			default:
+				continue
+			}
 		}
 		select {
 		case b := <-e.free:
 			return b, nil
+		case <-wake:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
-		default:
 		}
 	}
+}
+
+// within returns a batch within the credit, nil if there is none now.
+func (e *Edge[T]) within() *batch[T] {
 	select {
 	case b := <-e.free:
-		return b, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return b
+	default:
 	}
+	if e.made == Credits {
+		return nil
+	}
+	e.made++
+	return e.newBatch(e.size)
+}
+
+func (e *Edge[T]) newBatch(size int) *batch[T] {
+	return &batch[T]{values: make([]T, 0, size), ts: make([]int64, 0, size), hash: make([]uint64, 0, size), edge: e}
+}
+
+// lend returns a batch beyond the credit, nil if bound of them are in circulation. It is gone when it is released.
+func (e *Edge[T]) lend(why lent, bound int32) *batch[T] {
+	if e.lent[why].Load() >= bound {
+		return nil
+	}
+	e.lent[why].Add(1)
+	size := 0
+	if why == lentRecords {
+		size = e.size
+	}
+	b := e.newBatch(size)
+	b.lent = why
+	return b
 }

@@ -53,7 +53,7 @@ func (f *fan[T]) drain(t *testing.T, r int) (controls []Control) {
 	for {
 		select {
 		case d := <-f.queues[r].C:
-			if err := d.Deliver(); err != nil {
+			if err := d.Deliver(0, d.Len()); err != nil {
 				t.Fatal(err)
 			}
 			if c := d.Control(); c.Kind != None {
@@ -400,7 +400,7 @@ func TestDeliverStopsAtTheFirstError(t *testing.T) {
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if err := (<-q.C).Deliver(); err != boom || n != 3 {
+	if err := (<-q.C).Deliver(0, 5); err != boom || n != 3 {
 		t.Errorf("got %v after %d records, want boom after 3", err, n)
 	}
 }
@@ -424,7 +424,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		}
 		for len(q.C) > 0 {
 			d := <-q.C
-			if err := d.Deliver(); err != nil {
+			if err := d.Deliver(0, d.Len()); err != nil {
 				t.Fatal(err)
 			}
 			d.Release()
@@ -471,7 +471,7 @@ func TestPrefetchSeesTheHashesBeforeTheirRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := <-q.C
-	if err := d.Deliver(); err != nil {
+	if err := d.Deliver(0, d.Len()); err != nil {
 		t.Fatal(err)
 	}
 	if len(seen) != 150 {

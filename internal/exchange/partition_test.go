@@ -40,7 +40,7 @@ func (f *fanOut) received(t *testing.T) [][]int {
 		f.w.edges[i].Attach(f.c, func(v int) error { out[i] = append(out[i], v); return nil })
 		for len(q.C) > 0 {
 			d := <-q.C
-			if err := d.Deliver(); err != nil {
+			if err := d.Deliver(0, d.Len()); err != nil {
 				t.Fatal(err)
 			}
 			d.Release()
@@ -133,7 +133,7 @@ func BenchmarkPartition(b *testing.B) {
 				for _, q := range f.queues {
 					if len(q.C) > 0 {
 						d := <-q.C
-						if err := d.Deliver(); err != nil {
+						if err := d.Deliver(0, d.Len()); err != nil {
 							b.Fatal(err)
 						}
 						d.Release()

@@ -16,6 +16,9 @@ type Output interface {
 	Flush() error
 	// Control sends a control element to every receiver, after all records sent so far.
 	Control(c Control) error
+	// Barrier sends a barrier to every receiver, after all records sent so far, and announces it: from due on the receivers need not wait
+	// until they have come to it. It does not wait for credit, unless several barriers are on their way already.
+	Barrier(c Control, due time.Time) error
 	// BlockedNanos is the time this output has waited for credit, in ns; any goroutine may ask.
 	BlockedNanos() int64
 	// Waiting is the wait for credit that goes on: on which receiver and since when; any goroutine may ask.
@@ -38,12 +41,16 @@ type Writer[T any] struct {
 	next    int
 	// meanwhile is called while there is no credit; nil for nothing.
 	meanwhile func() (more bool, err error)
+	alarm     *Alarm // of the sending task
 }
 
 // NewWriter makes the writer over one edge per receiver. Waiting for credit ends with ctx.
 func NewWriter[T any](ctx context.Context, c *operators.Context, edges []*Edge[T]) *Writer[T] {
-	return &Writer[T]{ctx: ctx, context: c, edges: edges, open: make([]*batch[T], len(edges))}
+	return &Writer[T]{ctx: ctx, context: c, edges: edges, open: make([]*batch[T], len(edges)), alarm: &Alarm{}}
 }
+
+// Heed has the writer give batches beyond the credit while a, the alarm of the sending task, is raised. By default there is none.
+func (w *Writer[T]) Heed(a *Alarm) { w.alarm = a }
 
 // add puts v into the open batch of receiver r.
 func (w *Writer[T]) add(r int, v T, hash uint64) error {
@@ -67,7 +74,7 @@ func (w *Writer[T]) add(r int, v T, hash uint64) error {
 
 // take returns a free batch of the edge to receiver r.
 func (w *Writer[T]) take(r int) (*batch[T], error) {
-	return w.edges[r].take(w.ctx, &w.blocked, r, w.meanwhile)
+	return w.edges[r].take(w.ctx, &w.blocked, r, w.meanwhile, w.alarm)
 }
 
 // put sends the open batch of receiver r. The queue has room for every batch of every edge, so this never waits.
@@ -149,6 +156,33 @@ func (w *Writer[T]) Control(c Control) error {
 		}
 		b.ctl = c
 		w.put(r)
+	}
+	return nil
+}
+
+// Barrier implements Output.
+func (w *Writer[T]) Barrier(c Control, due time.Time) error {
+	for r, e := range w.edges {
+		b := w.open[r]
+		if b == nil {
+			if b = e.within(); b == nil {
+				b = e.lend(lentBarrier, spareBarriers)
+			}
+			if b == nil {
+				var err error
+				if b, err = w.take(r); err != nil {
+					return err
+				}
+			}
+			b.at = w.context.At
+			w.open[r] = b
+		}
+		b.ctl = c
+		w.put(r)
+	}
+	// Behind all of them: who hears of the barrier finds it in the queue, as far as this sender is concerned.
+	for _, e := range w.edges {
+		e.queue.Announce(c.Value, due)
 	}
 	return nil
 }

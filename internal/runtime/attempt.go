@@ -31,6 +31,7 @@ type attempt struct {
 	journal      *checkpoint.Journal // nil: nothing is stored
 	restored     *checkpoint.RestorePlan
 	restoreFiles state.Files
+	inFlight     map[*Edge][]checkpoint.ChannelState
 	operators    []checkpoint.OperatorInfo // sorted as those of the job, with the states as they are numbered
 	// firstID is the id of the first checkpoint; epoch the one of all events.
 	firstID, epoch int64
@@ -301,7 +302,7 @@ func (a *attempt) handle(ev any) (done bool, err error) {
 		a.flights.acked(ev.id, ev.bytes)
 		a.job.metrics.wrote(ev.bytes, ev.baseBytes)
 		a.progress.acked(ev)
-		return a.act(a.coord.Step(checkpoint.Ack{Now: now, Epoch: a.epoch, ID: ev.id, Task: ev.task, Snapshots: ev.snapshots}))
+		return a.act(a.coord.Step(checkpoint.Ack{Now: now, Epoch: a.epoch, ID: ev.id, Task: ev.task, Snapshots: ev.snapshots, Channels: ev.channels}))
 	case persistedEvent:
 		a.flights.persisted(ev.id, ev.uri, ev.err)
 		return a.act(a.coord.Step(checkpoint.Persisted{Now: now, Epoch: a.epoch, ID: ev.id, Err: ev.err}))
@@ -352,6 +353,7 @@ func (a *attempt) trigger(x checkpoint.Trigger) error {
 		return err
 	}
 	a.flights.begin(x.ID, a.cfg.Now())
+	due := a.due(x)
 	a.progress.begin(x.ID, a.tasks)
 	for uid, e := range a.enumerators {
 		saved, err := e.e.Snapshot()
@@ -365,6 +367,9 @@ func (a *attempt) trigger(x checkpoint.Trigger) error {
 	}
 	for _, t := range a.tasks {
 		if t.source != nil {
+			if !due.IsZero() {
+				t.queue.Announce(x.ID, due)
+			}
 			t.box.put(triggerLetter{id: x.ID, stop: x.Stop, drain: x.Drain})
 		}
 	}

@@ -17,6 +17,10 @@ type alignment struct {
 // barrierFrom takes the barrier of one input, and the checkpoint itself once all inputs have sent theirs.
 func (t *task) barrierFrom(ch int, id int64, stop bool) error {
 	a := &t.align
+	if id <= t.over.taken {
+		t.vitals.passed(ch) // the task has overtaken it
+		return nil
+	}
 	if a.id == 0 {
 		a.id = id
 		t.vitals.align(id)
@@ -28,10 +32,7 @@ func (t *task) barrierFrom(ch int, id int64, stop bool) error {
 	if a.arrived++; a.arrived < len(a.blocked) {
 		return nil
 	}
-	clear(a.blocked)
-	a.id, a.arrived = 0, 0
-	t.vitals.align(0)
-	return t.checkpoint(id, stop)
+	return t.checkpoint(id, stop, false)
 }
 
 // unhold returns the oldest held delivery of an input that is not blocked, nil if there is none.
@@ -39,6 +40,7 @@ func (t *task) unhold() exchange.Delivery {
 	for i, d := range t.align.held {
 		if !t.align.blocked[d.Channel()] {
 			t.align.held = append(t.align.held[:i], t.align.held[i+1:]...)
+			t.vitals.held.Store(int64(len(t.align.held)))
 			return d
 		}
 	}

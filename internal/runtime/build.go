@@ -45,7 +45,11 @@ func (a *attempt) wireEdge(e *Edge, c *chain, base []int) [][]any {
 		first, end := e.receivers(s)
 		for r := first; r < end; r++ {
 			firstSender, _ := e.senders(r)
-			from[s] = append(from[s], e.Types.newEdge(a.queues[c][r], base[r]+s-firstSender))
+			edge := e.Types.newEdge(a.queues[c][r], base[r]+s-firstSender)
+			if e.codec.serde != nil {
+				e.Types.setCodec(edge, e.codec)
+			}
+			from[s] = append(from[s], edge)
 		}
 	}
 	return from
@@ -65,6 +69,8 @@ func (a *attempt) buildTask(c *chain, subtask int) (*task, error) {
 		t.vitals.keys = &sketch{maxParallelism: a.cfg.MaxParallelism}
 	}
 	t.align.blocked = make([]bool, a.channels[c][subtask])
+	t.over = newOvertaking(c.nodes[0], subtask, a.unaligned())
+	t.replay = func() error { return a.replay(t) }
 	if a.journal != nil {
 		t.files = a.journal.Files
 	}
@@ -144,7 +150,7 @@ func (a *attempt) connect(t *task, o *op, n *Node, built map[*Node]*op) (main an
 		}
 		out, send := e.Types.newWriter(writerConfig{
 			ctx: a.ctx, context: t.opctx, edges: a.edges[e][t.subtask], maxParallelism: a.cfg.MaxParallelism,
-			subtask: t.subtask, step: n.Label(),
+			subtask: t.subtask, step: n.Label(), alarm: t.queue.Alarm,
 		})
 		o.outputs, o.edges = append(o.outputs, out), append(o.edges, e)
 		outs[e.Port] = append(outs[e.Port], send)

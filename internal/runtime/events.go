@@ -11,6 +11,7 @@ type (
 		id        int64
 		task      checkpoint.TaskID
 		snapshots []checkpoint.SubtaskSnapshot
+		channels  []checkpoint.ChannelState
 		// bytes of what changed, and of parts of a new base
 		bytes, baseBytes int64
 		err              error

@@ -271,6 +271,9 @@ func (a *attempt) restoreFrom(m *checkpoint.Manifest, files state.Files) error {
 	if err != nil {
 		return err
 	}
+	if a.inFlight, err = a.plan.inFlight(m); err != nil {
+		return err
+	}
 	a.restored, a.restoreFiles = p, files
 	a.cfg.Logger.Info("restoring", zap.String("job", a.plan.Name), zap.Int64("checkpoint", m.ID), zap.Bool("savepoint", m.Savepoint))
 	return nil

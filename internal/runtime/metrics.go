@@ -32,6 +32,8 @@ var (
 	late       = prometheus.NewDesc("millrace_step_late_records_total", "Records that came too late for a step's windows, pattern or join.", []string{"uid", "subtask"}, nil)
 	held       = prometheus.NewDesc("millrace_source_alignment_paused_splits", "Splits of an aligned source that are held back now.", taskLabels, nil)
 	drift      = prometheus.NewDesc("millrace_source_alignment_drift_ms", "How far an aligned source is ahead of the least watermark of its group, ms.", taskLabels, nil)
+	overtaken  = prometheus.NewDesc("millrace_task_barriers_overtaken_total", "Checkpoints a task has taken in front of their barriers.", taskLabels, nil)
+	recorded   = prometheus.NewDesc("millrace_task_in_flight_stored_bytes_total", "Records in flight that a task has stored with checkpoints.", taskLabels, nil)
 	restarts   = prometheus.NewDesc("millrace_job_restarts_total", "Restarts of the job in this process.", nil, nil)
 	completed  = prometheus.NewDesc("millrace_checkpoints_completed_total", "Checkpoints completed in this process.", nil, nil)
 	lastID     = prometheus.NewDesc("millrace_checkpoint_last_id", "Id of the last completed checkpoint, 0 before the first.", nil, nil)
@@ -72,7 +74,7 @@ func (m *jobMetrics) Completed() (n uint64, last int64) {
 
 // Describe implements prometheus.Collector.
 func (m *jobMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{recordsIn, recordsOut, blocked, queued, watermarks, late, held, drift, restarts, completed, lastID, lastBytes, written} {
+	for _, d := range []*prometheus.Desc{recordsIn, recordsOut, blocked, queued, watermarks, late, held, drift, overtaken, recorded, restarts, completed, lastID, lastBytes, written} {
 		ch <- d
 	}
 	m.duration.Describe(ch)
@@ -101,7 +103,9 @@ func (m *jobMetrics) Collect(ch chan<- prometheus.Metric) {
 		}
 		counter(recordsOut, float64(out), name, sub)
 		counter(blocked, float64(wait)/1e9, name, sub)
-		gauge(queued, float64(len(t.queue.C)), name, sub)
+		gauge(queued, float64(t.queued()), name, sub)
+		counter(overtaken, float64(t.vitals.overtaken.Load()), name, sub)
+		counter(recorded, float64(t.vitals.recorded.Load()), name, sub)
 		if ms := t.mark.Load(); ms != operators.NoWatermark {
 			gauge(watermarks, float64(ms), name, sub)
 		}

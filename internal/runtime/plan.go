@@ -59,6 +59,12 @@ type Edge struct {
 	Input int
 	Kind  EdgeKind
 	Types EdgeTypes
+	// Codec is the serde.Serde of the records, by which a checkpoint stores those in flight; nil derives it.
+	Codec any
+
+	name  string // see Plan.nameEdges
+	keyed bool   // records of one key group go to its owner, and carry the key's hash
+	codec edgeCodec
 }
 
 // Source is the erased form of a connectors.Source.
@@ -113,6 +119,7 @@ func NewPlan(name string, nodes []*Node, parallelism int) (*Plan, error) {
 		p.chains = append(p.chains, c)
 	}
 	p.nameChains()
+	p.nameEdges()
 	return p, nil
 }
 

@@ -8,11 +8,16 @@ import (
 )
 
 // checkpoint takes the task's part of checkpoint id: hooks and copies of the state in the order of the chain, then the barrier to every output;
-// the copies are written by another goroutine while the task goes on.
-func (t *task) checkpoint(id int64, stop bool) error {
+// the copies are written by another goroutine while the task goes on. With overtake the barriers of some inputs are still to come, and what is in
+// front of them is recorded.
+func (t *task) checkpoint(id int64, stop, overtake bool) error {
 	images, err := t.images(id)
 	if err == nil {
 		err = t.passBarrier(id, stop)
+	}
+	var rec *recording
+	if err == nil && overtake {
+		rec, err = t.overtake(id)
 	}
 	if err != nil {
 		for _, img := range images {
@@ -20,8 +25,9 @@ func (t *task) checkpoint(id int64, stop bool) error {
 		}
 		return err
 	}
+	t.taken(id)
 	t.uploads.Go(func() {
-		if err := guarded(func() error { t.upload(id, images); return nil }); err != nil {
+		if err := guarded(func() error { t.upload(id, images, rec); return nil }); err != nil {
 			t.report(failedEvent{t.ops[0].failAside(err)})
 		}
 	})
@@ -56,8 +62,9 @@ func (t *task) passBarrier(id int64, stop bool) error {
 		kind = exchange.BarrierStop
 		t.stopped = true
 	}
+	due := t.queue.Due(id)
 	for _, o := range t.ops {
-		if err := o.control(exchange.Control{Kind: kind, Value: id}); err != nil {
+		if err := o.barrierOn(exchange.Control{Kind: kind, Value: id}, due); err != nil {
 			return err
 		}
 	}
@@ -76,8 +83,8 @@ func (t *task) write(ack *ackEvent, o *op, snap state.Snapshot) state.Written {
 	return w
 }
 
-// upload writes the images and acknowledges. It runs beside the task.
-func (t *task) upload(id int64, images []image) {
+// upload writes the images and what is recorded, if anything is, and acknowledges. It runs beside the task.
+func (t *task) upload(id int64, images []image, rec *recording) {
 	ack := ackEvent{id: id, task: t.id()}
 	for i := range images {
 		img := &images[i]
@@ -94,6 +101,9 @@ func (t *task) upload(id int64, images []image) {
 	}
 	if err := crash.At(crash.OperatorUploaded); err != nil && ack.err == nil {
 		ack.err = err
+	}
+	if rec != nil && !t.uploadChannels(&ack, rec) {
+		return
 	}
 	t.report(ack)
 	if err := crash.At(crash.OperatorAcked); err != nil {

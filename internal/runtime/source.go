@@ -59,6 +59,11 @@ const pollRecords = exchange.BatchRecords
 func (t *task) runSource() error {
 	s := t.source
 	for first := true; ; first = false {
+		if t.queue.Alarm.Raised() {
+			if err := t.attend(); err != nil {
+				return err
+			}
+		}
 		for _, l := range t.box.take() {
 			if w, ok := l.(whyLetter); ok {
 				t.answer(w)
@@ -120,13 +125,14 @@ func (s *sourceDriver) poll() (connectors.Status, error) {
 	}
 	before := s.emitted
 	s.polled = before
-	status, err := s.reader.poll(pollRecords)
+	status, err := s.reader.poll(t.pollMax())
 	if err != nil {
 		return status, err
 	}
 	if s.align != nil {
 		s.align.publish()
 	}
+	t.over.pace.n = int(s.emitted - before)
 	if s.emitted > before {
 		t.records.Store(s.emitted)
 		t.vitals.record.Store(t.vitals.clock)
@@ -167,7 +173,7 @@ func (s *sourceDriver) receive(l letter) error {
 				return err
 			}
 		}
-		return s.task.checkpoint(l.id, l.stop)
+		return s.task.checkpoint(l.id, l.stop, false)
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ type task struct {
 	inputs  *inputs
 	align   alignment
 	frozen  background
+	over    overtaking
+	replay  func() error // of what was in flight at the checkpoint; nil: nothing was
 	ended   []bool
 	timers  []*op
 	wakeup  *time.Timer
@@ -79,6 +81,11 @@ func (t *task) run(openState func() error) (err error) {
 		return err
 	}
 	t.vitals.work()
+	if t.replay != nil {
+		if err := t.replay(); err != nil {
+			return err
+		}
+	}
 	if t.source != nil {
 		err = t.runSource()
 	} else {
@@ -127,10 +134,16 @@ func (t *task) close() (err error) {
 func (t *task) runOperator() error {
 	for {
 		t.showMark()
+		if t.queue.Alarm.Raised() {
+			if err := t.attend(); err != nil {
+				return err
+			}
+		}
 		d := t.unhold()
 		if d == nil {
 			select {
 			case d = <-t.queue.C:
+				t.pulled(d)
 			default:
 				if err := t.dry(); err != nil {
 					return err
@@ -140,12 +153,20 @@ func (t *task) runOperator() error {
 				if d, err = t.wait(t.queue.C, nil); err != nil {
 					return err
 				}
+				if d != nil {
+					t.pulled(d)
+				}
 				t.vitals.work()
 			}
 		}
 		if d != nil {
 			if err := t.take(d); err != nil {
 				return err
+			}
+			if t.over.waits {
+				if err := t.attend(); err != nil {
+					return err
+				}
 			}
 			if err := t.between(); err != nil {
 				return err
@@ -202,6 +223,8 @@ func (t *task) wait(in <-chan exchange.Delivery, reader <-chan struct{}) (exchan
 			return nil, nil
 		case <-t.box.wake:
 			return nil, nil
+		case <-t.queue.Alarm.C():
+			return nil, nil
 		case <-t.ctx.Done():
 			return nil, context.Cause(t.ctx)
 		default:
@@ -230,6 +253,7 @@ func (t *task) wait(in <-chan exchange.Delivery, reader <-chan struct{}) (exchan
 		return d, nil
 	case <-reader:
 	case <-t.box.wake:
+	case <-t.queue.Alarm.C():
 	case <-timer:
 	case <-t.ctx.Done():
 		return nil, context.Cause(t.ctx)
@@ -242,12 +266,13 @@ func (t *task) take(d exchange.Delivery) error {
 	ch := d.Channel()
 	if t.align.blocked[ch] {
 		t.align.held = append(t.align.held, d)
+		t.vitals.held.Store(int64(len(t.align.held)))
 		return nil
 	}
 	if n := d.Len(); n > 0 {
 		t.records.Add(int64(n))
 		t.vitals.took(ch, d, n)
-		if err := d.Deliver(); err != nil {
+		if err := t.deliver(d, n); err != nil {
 			return err
 		}
 	}
@@ -333,6 +358,7 @@ const flushEvery = 10 * time.Millisecond
 // between is called between two batches: it sends open batches when that was last done long ago, and does some of what snapshots have left.
 func (t *task) between() error {
 	now := time.Now()
+	t.over.pace.took(time.Duration(now.UnixNano() - t.vitals.clock))
 	t.vitals.next(now.UnixNano())
 	if len(t.frozen.left) > 0 {
 		after, err := t.frozen.between(t.vitals.clock)

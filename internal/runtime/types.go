@@ -18,6 +18,12 @@ type EdgeTypes interface {
 	attach(edge any, c *operators.Context, push any, prefetch func(hashes []uint64)) error
 	// newWriter makes the writer over the edges to all receivers and its func(T) error.
 	newWriter(w writerConfig) (exchange.Output, any)
+	// codecOf is given, a serde.Serde[T], or the derived codec if it is nil.
+	codecOf(given any) (edgeCodec, error)
+	setCodec(edge any, c edgeCodec)
+	// readable reports why c cannot read records of the schema.
+	readable(c edgeCodec, schema string) error
+	newReplay(r replayConfig) (replayer, error)
 }
 
 type writerConfig struct {
@@ -27,6 +33,7 @@ type writerConfig struct {
 	maxParallelism int
 	subtask        int    // of the sender
 	step           string // the sender's, for messages
+	alarm          *exchange.Alarm
 }
 
 // Types is the EdgeTypes of records of type T, for every kind of edge but Hash.
@@ -72,7 +79,9 @@ func (Types[T]) writer(c writerConfig) *exchange.Writer[T] {
 	for i, e := range c.edges {
 		edges[i] = e.(*exchange.Edge[T])
 	}
-	return exchange.NewWriter(c.ctx, c.context, edges)
+	w := exchange.NewWriter(c.ctx, c.context, edges)
+	w.Heed(c.alarm)
+	return w
 }
 
 func (t Types[T]) newWriter(c writerConfig) (exchange.Output, any) {
@@ -126,9 +135,12 @@ type CustomTypes[T any] struct {
 
 func (t CustomTypes[T]) newWriter(c writerConfig) (exchange.Output, any) {
 	w := t.writer(c)
-	return w, exchange.ByFunction(w, t.Pick, func(got int) error {
-		return fmt.Errorf("runtime: the partition function behind step %q gives subtask %d for a record, want one in [0,%d)", c.step, got, len(c.edges))
-	})
+	return w, exchange.ByFunction(w, t.Pick, func(got int) error { return badPick(c.step, got, len(c.edges)) })
+}
+
+// badPick is the error of a partition function behind a step that gives a subtask which is none of n.
+func badPick(step string, got, n int) error {
+	return fmt.Errorf("runtime: the partition function behind step %q gives subtask %d for a record, want one in [0,%d)", step, got, n)
 }
 
 // KeyedTypes is the EdgeTypes of a Hash edge: records of type T partitioned by a key of type K.

@@ -216,7 +216,7 @@ func (t *task) answer(l whyLetter) {
 func (names naming) task(t *task, p *Plan, at time.Time, a *told, stacks map[why.Place][]string) why.Task {
 	v := &t.vitals
 	f := why.Task{Place: why.Place{Step: t.chain.name, Subtask: t.subtask}, Activity: *v.activity.Load(), Since: unix(v.since.Load()), Answered: a != nil,
-		Records: t.records.Load(), LastRecord: unix(v.record.Load()), Queued: len(t.queue.C), QueueBound: cap(t.queue.C), Began: unix(v.began.Load()),
+		Records: t.records.Load(), LastRecord: unix(v.record.Load()), Queued: t.queued(), QueueBound: t.queue.Bound, Began: unix(v.began.Load()),
 		Batches: v.batches.Load(), BusyTime: time.Duration(v.busyNS.Load()), Drained: v.drained.Load(), Channels: names.channels(t),
 		Barrier: v.barrier.Load()}
 	if f.Barrier != 0 {

@@ -22,8 +22,12 @@ type vitals struct {
 	drained  atomic.Bool
 	barrier  atomic.Int64 // see alignment.id
 	aligned  atomic.Int64 // since when
-	channels []channelVitals
-	keys     *sketch // nil: no channel is keyed
+	held     atomic.Int64 // batches that have come out of the queue and are not worked off
+	// overtaken counts the checkpoints that were taken in front of their barriers, recorded the bytes of records stored for them; the second is
+	// written beside the task.
+	overtaken, recorded atomic.Int64
+	channels            []channelVitals
+	keys                *sketch // nil: no channel is keyed
 
 	// clock is the time of the last look at it, of the task's goroutine only: what happens within a batch needs no other.
 	clock int64
@@ -112,6 +116,13 @@ func (v *vitals) control(ch int, c exchange.Control) {
 		in.ended.Store(true)
 	case exchange.Barrier, exchange.BarrierStop:
 		in.block.Store(true)
+	}
+}
+
+// passed notes a barrier that has no meaning any more.
+func (v *vitals) passed(ch int) {
+	if ch < len(v.channels) {
+		v.channels[ch].block.Store(false)
 	}
 }
 
