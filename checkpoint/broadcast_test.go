@@ -15,7 +15,7 @@ func TestBroadcastStateGoesToEverySubtask(t *testing.T) {
 		{Groups: state.RangeOf(0, 2, 8), Broadcast: []state.File{rules}}, {Groups: state.RangeOf(1, 2, 8)},
 	}}}}
 	for _, parallelism := range []int{1, 2, 5} {
-		plan, err := PlanRestore(m, []OperatorInfo{{UID: "op", Parallelism: parallelism}}, 8, nil)
+		plan, err := PlanRestore(m, []OperatorInfo{{UID: "op", Parallelism: parallelism}}, 8, Mapping{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -26,7 +26,7 @@ func TestBroadcastStateGoesToEverySubtask(t *testing.T) {
 			}
 		}
 	}
-	if _, err := PlanRestore(m, nil, 8, nil); err == nil {
+	if _, err := PlanRestore(m, nil, 8, Mapping{}); err == nil {
 		t.Error("broadcast state that no step claims is given up in silence")
 	}
 	m.Operators[0].Subtasks[0].Broadcast[0].SHA256 = "x"

@@ -269,7 +269,7 @@ func FuzzDecodeManifest(f *testing.F) {
 				t.Fatalf("%v", err)
 			}
 			ops := []OperatorInfo{{UID: "agg", Parallelism: 1}}
-			_, _ = PlanRestore(m, ops, m.MaxParallelism, nil) // no panic, whatever it says
+			_, _ = PlanRestore(m, ops, m.MaxParallelism, Mapping{}) // no panic, whatever it says
 		}
 	})
 }

@@ -98,12 +98,12 @@ func ExamplePlanRestore() {
 			Groups: state.GroupRange{Start: 0, End: 128},
 			Splits: []checkpoint.SplitState{{ID: "topic-0"}, {ID: "topic-1"}, {ID: "topic-2"}},
 		}}}}}
-	p, err := checkpoint.PlanRestore(m, []checkpoint.OperatorInfo{{UID: "kafka", Parallelism: 2}}, 128, nil)
+	p, err := checkpoint.PlanRestore(m, []checkpoint.OperatorInfo{{UID: "kafka", Parallelism: 2}}, 128, checkpoint.Mapping{})
 	fmt.Println(len(p.Operators[0].Subtasks[0].Splits), len(p.Operators[0].Subtasks[1].Splits), err)
 
-	_, err = checkpoint.PlanRestore(m, []checkpoint.OperatorInfo{{UID: "renamed", Parallelism: 2}}, 128, nil)
+	_, err = checkpoint.PlanRestore(m, []checkpoint.OperatorInfo{{UID: "renamed", Parallelism: 2}}, 128, checkpoint.Mapping{})
 	fmt.Println(err)
 	// Output:
 	// 2 1 <nil>
-	// checkpoint: 7 holds state of unknown operators ["kafka"]; rename them back, or list them in Drop to give the state up
+	// checkpoint: 7 holds state of unknown operators ["kafka"]; rename them back, say by Rename where they go, or list them in Drop to give the state up
 }

@@ -1,12 +1,11 @@
 package checkpoint
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/millrace-io/millrace/serde"
 	"github.com/millrace-io/millrace/state"
 )
 
@@ -30,7 +29,8 @@ type OperatorRestore struct {
 	Finished []string
 	// Committables of all old subtasks; they are committed again before any writer is made.
 	Committables [][]byte
-	// DropStates are names of keyed states to skip in the files, for state.Operator.Restore. Sorted.
+	// DropStates are names of keyed states to skip in the files, for state.Operator.Restore: those that are given up and those that go to
+	// other operators. Sorted.
 	DropStates []string
 	// States are the declared states as state.Assign has numbered them behind OldStates: what the stores are opened with and what later
 	// manifests hold. Sorted by name.
@@ -41,6 +41,19 @@ type OperatorRestore struct {
 	Rename map[string]string
 	// MaxParallelism is the number of key groups in the files.
 	MaxParallelism int
+	// More are states that come from other operators of the checkpoint. They are restored after the operator's own.
+	More []StateSource
+}
+
+// StateSource are states of one operator of the checkpoint that go to an operator which does not go on from it.
+type StateSource struct {
+	UID string // in the checkpoint
+	// OldStates, Rename and Drop are what state.Operator.Restore needs.
+	OldStates []state.Descriptor
+	Rename    map[string]string
+	Drop      []string
+	// Files and Broadcast are as in SubtaskRestore, by new subtask.
+	Files, Broadcast [][]state.File
 }
 
 // SubtaskRestore is what one new subtask of an operator gets back.
@@ -82,16 +95,18 @@ func (e *UnmatchedStateError) Error() string {
 	if len(e.States) > 0 {
 		parts = append(parts, fmt.Sprintf("keyed states %q that their operators no longer declare", e.States))
 	}
-	return fmt.Sprintf("checkpoint: %d holds %s; rename them back, or list them in Drop to give the state up", e.ID, strings.Join(parts, " and "))
+	return fmt.Sprintf("checkpoint: %d holds %s; rename them back, say by Rename where they go, or list them in Drop to give the state up", e.ID, strings.Join(parts, " and "))
 }
 
 // StateMismatchError reports a keyed state that the graph declares in another way than the checkpoint holds it.
 type StateMismatchError struct {
 	UID, State string
+	// From is "uid/state" in the checkpoint, where that is another; else "".
+	From string
 	// What differs: "kind", "key schema", "map key schema" or "value schema".
 	What     string
 	Old, New string
-	// Reasons say, for value schemas, which field breaks which rule of Avro resolution; nil when the schemas have to be equal.
+	// Reasons say which field breaks which rule of Avro resolution; nil where no resolution can help.
 	Reasons []string
 }
 
@@ -101,67 +116,20 @@ func (e *StateMismatchError) Error() string {
 	if len(e.Reasons) > 0 {
 		reasons = " (" + strings.Join(e.Reasons, "; ") + ")"
 	}
-	return fmt.Sprintf("checkpoint: state %q of %q has %s %s in the checkpoint and %s in the graph%s; declare it as it was, or give the new "+
-		"state another name and list %q in Drop", e.State, e.UID, e.What, e.Old, e.New, reasons, e.UID+"/"+e.State)
+	return fmt.Sprintf("checkpoint: state %q of %q has %s %s in the checkpoint and %s in the graph%s; declare it as it was, give a migration, or give the new "+
+		"state another name and list %q in Drop", e.State, e.UID, e.What, e.Old, e.New, reasons, cmp.Or(e.From, e.UID+"/"+e.State))
 }
 
-// PlanRestore distributes the content of a checkpoint over the operators of a graph, at any parallelism: each key group, split, blob of
-// raw state and committable goes to exactly one place, and broadcast state to every subtask. It is pure, and equal arguments give equal plans. Every fault is reported
-// at once.
-//
-// drop names state to give up: "uid" for all of an operator, "uid/state" for one keyed state. Only what the graph does not claim can be
-// given up, and a name that the checkpoint does not hold does nothing: drop may therefore stay set over restarts, whose newer checkpoints no longer
-// hold what was dropped, without ever costing state that is in use.
-func PlanRestore(m *Manifest, ops []OperatorInfo, maxParallelism int, drop []string) (*RestorePlan, error) {
-	if m.MaxParallelism != maxParallelism {
-		return nil, fmt.Errorf("checkpoint: %d was taken with max parallelism %d, the job has %d; set it to %[2]d (it cannot change: keys would belong to other key groups)",
-			m.ID, m.MaxParallelism, maxParallelism)
-	}
-	if err := m.Validate(); err != nil {
-		return nil, err
-	}
-	r := restore{m: m, ops: map[string]OperatorInfo{}, drop: map[string]bool{}}
-	for _, d := range drop {
-		r.drop[d] = true
-	}
-	var errs []error
-	for _, o := range ops {
-		errs = append(errs, r.claimed(o)...)
-		if o.Parallelism < 1 || o.Parallelism > maxParallelism {
-			errs = append(errs, fmt.Errorf("checkpoint: uid %q has parallelism %d, want 1 to the max parallelism of %d", o.UID, o.Parallelism, maxParallelism))
-		}
-		if _, twice := r.ops[o.UID]; twice {
-			errs = append(errs, fmt.Errorf("checkpoint: uid %q is there twice", o.UID))
-		}
-		r.ops[o.UID] = o
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	if err := r.match(); err != nil {
+// PlanRestore distributes the content of a checkpoint over the operators of a graph, at any parallelism and max parallelism: each key group,
+// split, blob of raw state and committable goes to exactly one place, and broadcast state to every subtask. Where keys may belong to other groups than
+// before, every subtask gets the files of all, of which it takes its own. It is pure, and equal arguments give equal plans. Every fault is
+// reported at once: the error is that of CheckStart.
+func PlanRestore(m *Manifest, ops []OperatorInfo, maxParallelism int, by Mapping) (*RestorePlan, error) {
+	r := newRestore(m, ops, maxParallelism, by)
+	if err := r.report.Err(); err != nil {
 		return nil, err
 	}
 	return r.plan(), nil
-}
-
-type restore struct {
-	m    *Manifest
-	ops  map[string]OperatorInfo
-	drop map[string]bool
-}
-
-// claimed reports what of the operator is in drop.
-func (r *restore) claimed(o OperatorInfo) (errs []error) {
-	names := []string{o.UID}
-	for _, d := range o.States {
-		names = append(names, o.UID+"/"+d.Name)
-	}
-	for _, name := range names {
-		if r.drop[name] {
-			errs = append(errs, fmt.Errorf("checkpoint: %q is in Drop and in the graph; take it out of Drop, or give the new one another name", name))
-		}
-	}
-	return errs
 }
 
 func (o *OperatorState) empty() bool {
@@ -173,83 +141,19 @@ func (o *OperatorState) empty() bool {
 	return len(o.Enumerator)+len(o.Committables) == 0
 }
 
-// match compares what the checkpoint holds with what the graph declares.
-func (r *restore) match() error {
-	var errs []error
-	un := &UnmatchedStateError{ID: r.m.ID}
-	for _, old := range r.m.Operators {
-		if r.drop[old.UID] {
-			continue
-		}
-		op, ok := r.ops[old.UID]
-		if !ok && old.empty() {
-			continue // an operator without state may come and go
-		}
-		if !ok {
-			un.UIDs = append(un.UIDs, old.UID)
-			continue
-		}
-		for _, d := range old.States {
-			if r.drop[old.UID+"/"+d.Name] {
-				continue
-			}
-			i := slices.IndexFunc(op.States, func(n state.Descriptor) bool { return n.Name == d.Name })
-			if i < 0 {
-				un.States = append(un.States, old.UID+"/"+d.Name)
-				continue
-			}
-			errs = append(errs, compareStates(old.UID, d, op.States[i])...)
-		}
-	}
-	if len(un.UIDs)+len(un.States) > 0 {
-		errs = append([]error{un}, errs...)
-	}
-	slices.SortStableFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(errs...)
-}
-
-// compareStates compares two declarations of one state. Keys have to be encoded as before, since the encoding is what is compared and
-// hashed; values need only be readable by Avro resolution, which state.Operator.Restore does. A TTL may change.
-func compareStates(uid string, old, now state.Descriptor) []error {
-	var errs []error
-	for _, f := range []struct{ what, old, now string }{
-		{"kind", string(old.Kind), string(now.Kind)},
-		{"key schema", old.Key, now.Key},
-		{"map key schema", old.Sub, now.Sub},
-	} {
-		if f.old != f.now {
-			errs = append(errs, &StateMismatchError{UID: uid, State: old.Name, What: f.what, Old: f.old, New: f.now})
-		}
-	}
-	if reasons, ok := readable(old.Value, now.Value); !ok {
-		errs = append(errs, &StateMismatchError{UID: uid, State: old.Name, What: "value schema", Old: old.Value, New: now.Value, Reasons: reasons})
-	}
-	return errs
-}
-
-// readable reports whether values written with one schema can be read with another, and if not, why.
-func readable(writer, reader string) (reasons []string, ok bool) {
-	if writer == reader {
-		return nil, true
-	}
-	if strings.HasPrefix(writer, "opaque:") || strings.HasPrefix(reader, "opaque:") || writer == "" || reader == "" {
-		return nil, false
-	}
-	for _, f := range serde.Check(reader, writer) {
-		reasons = append(reasons, f.Error())
-	}
-	return reasons, len(reasons) == 0
-}
-
 func (r *restore) plan() *RestorePlan {
 	p := &RestorePlan{ID: r.m.ID}
+	main := map[string]*OperatorState{}
+	for old, now := range r.routes.whole {
+		main[now] = operatorOf(r.m, old)
+	}
 	for _, op := range r.ops {
-		i := slices.IndexFunc(r.m.Operators, func(o OperatorState) bool { return o.UID == op.UID })
-		if i < 0 {
-			p.Operators = append(p.Operators, r.empty(op))
-			continue
+		out := r.empty(op)
+		if old := main[op.UID]; old != nil {
+			r.own(&out, old, op)
 		}
-		p.Operators = append(p.Operators, r.operator(&r.m.Operators[i], op))
+		r.more(&out, main[op.UID])
+		p.Operators = append(p.Operators, out)
 	}
 	slices.SortFunc(p.Operators, func(a, b OperatorRestore) int { return strings.Compare(a.UID, b.UID) })
 	return p
@@ -259,19 +163,18 @@ func (r *restore) empty(op OperatorInfo) OperatorRestore {
 	out := OperatorRestore{UID: op.UID, Subtasks: make([]SubtaskRestore, op.Parallelism), MaxParallelism: r.m.MaxParallelism,
 		States: state.Assign(nil, op.States, nil)}
 	for i := range out.Subtasks {
-		out.Subtasks[i] = SubtaskRestore{Groups: state.RangeOf(i, op.Parallelism, r.m.MaxParallelism), WatermarkMS: NoWatermark}
+		out.Subtasks[i] = SubtaskRestore{Groups: state.RangeOf(i, op.Parallelism, r.maxPar), WatermarkMS: NoWatermark}
 	}
 	return out
 }
 
-func (r *restore) operator(old *OperatorState, op OperatorInfo) OperatorRestore {
-	out := r.empty(op)
-	out.Known, out.Enumerator, out.Committables = true, old.Enumerator, old.Committables
-	out.OldStates, out.States = old.States, state.Assign(old.States, op.States, nil)
-	for _, d := range old.States {
-		if r.drop[old.UID+"/"+d.Name] {
-			out.DropStates = append(out.DropStates, d.Name)
-		}
+// own gives an operator what the one that it goes on from has.
+func (r *restore) own(out *OperatorRestore, old *OperatorState, op OperatorInfo) {
+	out.Known, out.Enumerator, out.Committables, out.OldStates = true, old.Enumerator, old.Committables, old.States
+	out.Rename, out.DropStates = r.taken(old, op.UID)
+	rewritten, reread := r.moves(old, op)
+	if !rewritten {
+		out.States = state.Assign(old.States, op.States, out.Rename)
 	}
 	var splits []SplitState
 	var raw [][]byte
@@ -281,18 +184,8 @@ func (r *restore) operator(old *OperatorState, op OperatorInfo) OperatorRestore 
 		splits = append(splits, s.Splits...)
 		out.Finished = append(out.Finished, s.Finished...)
 		raw = append(raw, s.Raw...)
-		for i := range out.Subtasks {
-			out.Subtasks[i].Broadcast = append(out.Subtasks[i].Broadcast, s.Broadcast...)
-		}
-		for _, f := range s.Files {
-			f.Groups = intersect(f.Groups, s.Groups)
-			for i := range out.Subtasks {
-				if t := &out.Subtasks[i]; f.Groups.Overlaps(t.Groups) {
-					t.Files = append(t.Files, f)
-				}
-			}
-		}
 	}
+	files, broadcast := r.files(old, op, reread)
 	slices.Sort(out.Finished)
 	out.Finished = slices.Compact(out.Finished)
 	// Dealt out in the order of their ids, so that no subtask has more than one split above another, whatever the old one was.
@@ -306,9 +199,101 @@ func (r *restore) operator(old *OperatorState, op OperatorInfo) OperatorRestore 
 		t.Raw = append(t.Raw, b)
 	}
 	for i := range out.Subtasks {
-		out.Subtasks[i].WatermarkMS = watermark
+		out.Subtasks[i].WatermarkMS, out.Subtasks[i].Files, out.Subtasks[i].Broadcast = watermark, files[i], broadcast[i]
 	}
-	return out
+}
+
+// more gives an operator the states that come from others than own. Its watermark is then no later than theirs.
+func (r *restore) more(out *OperatorRestore, own *OperatorState) {
+	op := r.ops[out.UID]
+	for i := range r.m.Operators {
+		old := &r.m.Operators[i]
+		if own != nil && old.UID == own.UID {
+			continue
+		}
+		rename, drop := r.taken(old, op.UID)
+		if len(drop) == len(old.States) {
+			continue
+		}
+		_, reread := r.moves(old, op)
+		src := StateSource{UID: old.UID, OldStates: old.States, Rename: rename, Drop: drop}
+		src.Files, src.Broadcast = r.files(old, op, reread)
+		watermark := old.Subtasks[0].WatermarkMS
+		for _, s := range old.Subtasks {
+			watermark = min(watermark, s.WatermarkMS)
+		}
+		for k := range out.Subtasks {
+			if out.Known {
+				watermark = min(watermark, out.Subtasks[k].WatermarkMS)
+			}
+			out.Subtasks[k].WatermarkMS = watermark
+		}
+		out.Known = true
+		out.More = append(out.More, src)
+	}
+}
+
+// taken says how the states of old are called in the operator uid, and which of them do not go there.
+func (r *restore) taken(old *OperatorState, uid string) (rename map[string]string, drop []string) {
+	for _, d := range old.States {
+		to, ok := r.routes.states[place{old.UID, d.Name}]
+		switch {
+		case !ok || to.uid != uid:
+			drop = append(drop, d.Name)
+		case to.state != d.Name:
+			if rename == nil {
+				rename = map[string]string{}
+			}
+			rename[d.Name] = to.state
+		}
+	}
+	return rename, drop
+}
+
+// moves reports whether the entries that go from old to op are written anew, so that numbers of states and schemas begin anew too, and whether
+// their keys may belong to other groups.
+func (r *restore) moves(old *OperatorState, op OperatorInfo) (rewritten, reread bool) {
+	reread = r.m.MaxParallelism != r.maxPar
+	rewritten = reread
+	tables := false
+	for _, s := range old.Subtasks {
+		for _, f := range s.Files {
+			tables = tables || f.Kind == state.FileBase || f.Kind == state.FileDelta
+		}
+	}
+	for _, d := range old.States {
+		to, ok := r.routes.states[place{old.UID, d.Name}]
+		if !ok || to.uid != op.UID {
+			rewritten = true // the number of the state would be given again while entries of it are there
+			continue
+		}
+		i := slices.IndexFunc(op.States, func(n state.Descriptor) bool { return n.Name == to.state })
+		c := state.Compare(d, op.States[i])
+		rewritten, reread = rewritten || c.Rewrite, reread || c.Rehash
+	}
+	return rewritten || !tables, reread
+}
+
+// files are those of old that each subtask of op needs.
+func (r *restore) files(old *OperatorState, op OperatorInfo, reread bool) (files, broadcast [][]state.File) {
+	files, broadcast = make([][]state.File, op.Parallelism), make([][]state.File, op.Parallelism)
+	for _, s := range old.Subtasks {
+		for i := range op.Parallelism {
+			broadcast[i] = append(broadcast[i], s.Broadcast...)
+		}
+		for _, f := range s.Files {
+			f.Groups = intersect(f.Groups, s.Groups)
+			if f.Groups.Start == f.Groups.End {
+				continue // it speaks for nobody
+			}
+			for i := range op.Parallelism {
+				if reread || f.Groups.Overlaps(state.RangeOf(i, op.Parallelism, r.maxPar)) {
+					files[i] = append(files[i], f)
+				}
+			}
+		}
+	}
+	return files, broadcast
 }
 
 func intersect(a, b state.GroupRange) state.GroupRange {

@@ -49,7 +49,7 @@ func TestPlanRestoreGivesEverythingOnce(t *testing.T) {
 		maxPar := rapid.SampledFrom([]int{1, 2, 3, 7, 8, 16, 128}).Draw(t, "max parallelism")
 		p, q := rapid.IntRange(1, maxPar).Draw(t, "p"), rapid.IntRange(1, maxPar).Draw(t, "q")
 		m := drawManifest(t, p, maxPar)
-		plan, err := PlanRestore(m, []OperatorInfo{{UID: "op", Parallelism: q}}, maxPar, nil)
+		plan, err := PlanRestore(m, []OperatorInfo{{UID: "op", Parallelism: q}}, maxPar, Mapping{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,12 +156,12 @@ func TestPlanRestoreIsDeterministic(t *testing.T) {
 			Splits: []SplitState{{ID: "b"}, {ID: "a"}, {ID: "c"}}}}})
 		ops = append(ops, OperatorInfo{UID: uid, Parallelism: 2})
 	}
-	first, err := PlanRestore(m, ops, 4, nil)
+	first, err := PlanRestore(m, ops, 4, Mapping{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Reverse(ops)
-	second, err := PlanRestore(m, ops, 4, nil)
+	second, err := PlanRestore(m, ops, 4, Mapping{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func matchOps() []OperatorInfo {
 }
 
 func TestPlanRestoreMatches(t *testing.T) {
-	p, err := PlanRestore(matchManifest(), matchOps(), 4, nil)
+	p, err := PlanRestore(matchManifest(), matchOps(), 4, Mapping{})
 	if err != nil {
 		t.Fatal(err) // "map" holds nothing: it may go
 	}
@@ -216,7 +216,7 @@ func TestPlanRestoreMatches(t *testing.T) {
 func TestPlanRestoreUnmatched(t *testing.T) {
 	ops := matchOps()[1:]
 	ops[0].UID = "other"
-	_, err := PlanRestore(matchManifest(), ops, 4, nil)
+	_, err := PlanRestore(matchManifest(), ops, 4, Mapping{})
 	var un *UnmatchedStateError
 	if !errors.As(err, &un) || !slices.Equal(un.UIDs, []string{"agg", "sink"}) || un.ID != 9 {
 		t.Fatalf("got %v, want an UnmatchedStateError of agg and sink", err)
@@ -224,7 +224,7 @@ func TestPlanRestoreUnmatched(t *testing.T) {
 	if !strings.Contains(err.Error(), "agg") || !strings.Contains(err.Error(), "Drop") {
 		t.Errorf("message %q names no uid or no remedy", err)
 	}
-	p, err := PlanRestore(matchManifest(), ops, 4, []string{"agg", "sink"})
+	p, err := PlanRestore(matchManifest(), ops, 4, Mapping{Drop: []string{"agg", "sink"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestPlanRestoreUnmatched(t *testing.T) {
 		t.Errorf("other gets %+v", op)
 	}
 	// A second start finds nothing of these names: the option may stay set.
-	if _, err := PlanRestore(matchManifest(), matchOps(), 4, []string{"gone", "agg/gone"}); err != nil {
+	if _, err := PlanRestore(matchManifest(), matchOps(), 4, Mapping{Drop: []string{"gone", "agg/gone"}}); err != nil {
 		t.Errorf("names that match nothing: %v", err)
 	}
 }
@@ -240,12 +240,12 @@ func TestPlanRestoreUnmatched(t *testing.T) {
 func TestPlanRestoreUnmatchedState(t *testing.T) {
 	ops := matchOps()
 	ops[0].States = ops[0].States[:1]
-	_, err := PlanRestore(matchManifest(), ops, 4, nil)
+	_, err := PlanRestore(matchManifest(), ops, 4, Mapping{})
 	var un *UnmatchedStateError
 	if !errors.As(err, &un) || !slices.Equal(un.States, []string{"agg/last"}) || len(un.UIDs) != 0 {
 		t.Fatalf("got %v, want an UnmatchedStateError of agg/last", err)
 	}
-	p, err := PlanRestore(matchManifest(), ops, 4, []string{"agg/last"})
+	p, err := PlanRestore(matchManifest(), ops, 4, Mapping{Drop: []string{"agg/last"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,30 +257,30 @@ func TestPlanRestoreUnmatchedState(t *testing.T) {
 func TestPlanRestoreMismatch(t *testing.T) {
 	for what, change := range map[string]func(d *state.Descriptor){
 		"kind":           func(d *state.Descriptor) { d.Kind = state.KindList },
-		"key schema":     func(d *state.Descriptor) { d.Key = `"long"` },
+		"key schema":     func(d *state.Descriptor) { d.Key = `"boolean"` },
 		"map key schema": func(d *state.Descriptor) { d.Sub = `"long"` },
 		"value schema":   func(d *state.Descriptor) { d.Value = `"string"` },
 	} {
 		ops := matchOps()
 		change(&ops[0].States[0])
-		_, err := PlanRestore(matchManifest(), ops, 4, nil)
+		_, err := PlanRestore(matchManifest(), ops, 4, Mapping{})
 		var mis *StateMismatchError
 		if !errors.As(err, &mis) || mis.UID != "agg" || mis.State != "count" || mis.What != what {
 			t.Errorf("%s: got %v, want a StateMismatchError", what, err)
 		}
 		ops[0].States[0].Name = "count2"
-		if _, err := PlanRestore(matchManifest(), ops, 4, []string{"agg/count"}); err != nil {
+		if _, err := PlanRestore(matchManifest(), ops, 4, Mapping{Drop: []string{"agg/count"}}); err != nil {
 			t.Errorf("%s, renamed and dropped: %v", what, err)
 		}
 	}
 	ops := matchOps()
 	ops[0].States[0].TTL = 1
-	if _, err := PlanRestore(matchManifest(), ops, 4, nil); err != nil {
+	if _, err := PlanRestore(matchManifest(), ops, 4, Mapping{}); err != nil {
 		t.Errorf("another TTL: %v, want none", err)
 	}
 }
 
-// Values may change their schema as far as Avro resolution goes, and no further; keys may not.
+// Values may change their schema and keys, as far as Avro resolution goes, and no further.
 func TestPlanRestoreEvolution(t *testing.T) {
 	record := func(fields string) string { return `{"type":"record","name":"Profile","fields":[` + fields + `]}` }
 	const name, age = `{"name":"name","type":"string"}`, `{"name":"age","type":"int"`
@@ -299,15 +299,17 @@ func TestPlanRestoreEvolution(t *testing.T) {
 	} {
 		m, ops := matchManifest(), matchOps()
 		m.Operators[0].States[0].Value, ops[0].States[0].Value = c.old, c.now
-		_, err := PlanRestore(m, ops, 4, nil)
+		_, err := PlanRestore(m, ops, 4, Mapping{})
 		var mis *StateMismatchError
 		if c.want == "" && err != nil || c.want != "" && (!errors.As(err, &mis) || mis.What != "value schema" || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s → %s: %v, want %q", c.old, c.now, err, c.want)
 		}
 		m, ops = matchManifest(), matchOps()
 		m.Operators[0].States[0].Key, ops[0].States[0].Key = c.old, c.now
-		if _, err := PlanRestore(m, ops, 4, nil); (err == nil) != (c.old == c.now) {
-			t.Errorf("key %s → %s: %v", c.old, c.now, err)
+		_, err = PlanRestore(m, ops, 4, Mapping{})
+		if want := strings.Replace(c.want, "value schema", "key schema", 1); want == "" && err != nil ||
+			want != "" && (!errors.As(err, &mis) || mis.What != "key schema" || !strings.Contains(err.Error(), want)) {
+			t.Errorf("key %s → %s: %v, want %q", c.old, c.now, err, want)
 		}
 	}
 }
@@ -323,14 +325,13 @@ func TestPlanRestoreRefuses(t *testing.T) {
 		drop []string
 		want string
 	}{
-		{"max parallelism", matchManifest(), matchOps(), 8, nil, "max parallelism 4, the job has 8"},
 		{"drop of a uid in use", matchManifest(), matchOps(), 4, []string{"src"}, `"src" is in Drop and in the graph`},
 		{"drop of a state in use", matchManifest(), matchOps(), 4, []string{"agg/count"}, `"agg/count" is in Drop and in the graph`},
 		{"parallelism", matchManifest(), append(matchOps(), OperatorInfo{UID: "big", Parallelism: 5}), 4, nil, `"big" has parallelism 5`},
 		{"twice", matchManifest(), append(matchOps(), OperatorInfo{UID: "src", Parallelism: 1}), 4, nil, `"src" is there twice`},
 		{"split twice", bad, matchOps(), 4, nil, `split "s" is there twice`},
 	} {
-		if _, err := PlanRestore(c.m, c.ops, c.max, c.drop); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := PlanRestore(c.m, c.ops, c.max, Mapping{Drop: c.drop}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want an error with %q", c.what, err, c.want)
 		}
 	}

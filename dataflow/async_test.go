@@ -331,7 +331,7 @@ func TestAsyncNeedsAUID(t *testing.T) {
 	g := dataflow.New("uid")
 	g.From("source", events(1, 1, 1)).Async("", operators.AsyncOptions[event, string]{}, func(context.Context, event) ([]string, error) { return nil, nil }).
 		To("sink", memory.NewSink[string]())
-	if err := g.Check(dataflow.Options{}); err == nil || !strings.Contains(err.Error(), "an asynchronous step has no uid") {
+	if err := g.Validate(dataflow.Options{}); err == nil || !strings.Contains(err.Error(), "an asynchronous step has no uid") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -47,7 +47,7 @@ func TestKeyedStateNeedsItsKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := dataflow.New("partition")
 			c.wire(g.From("in", events(1, 1, 1))).To("out", memory.NewSink[total]())
-			err := g.Check(dataflow.Options{Parallelism: 3})
+			err := g.Validate(dataflow.Options{Parallelism: 3})
 			if !c.refused && err != nil {
 				t.Error(err)
 			}
@@ -82,7 +82,7 @@ func TestAlignmentBehindCalls(t *testing.T) {
 	} {
 		g := dataflow.New("alignment")
 		wire(g.From("in", events(1, 1, 1))).Timestamps(w).To("out", memory.NewSink[event]())
-		err := g.Check(dataflow.Options{})
+		err := g.Validate(dataflow.Options{})
 		if refused := err != nil && strings.Contains(err.Error(), "cannot hold any back"); refused != (name != "behind a filter") {
 			t.Errorf("%s: %v", name, err)
 		}

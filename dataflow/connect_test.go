@@ -87,7 +87,7 @@ func TestWatermarksAreNeeded(t *testing.T) {
 			return meet(eventKey, eventKey)(t, emit)
 		}
 		a.KeyBy(eventKey).Transform2("join", b.KeyBy(eventKey), stage).To("out", memory.NewSink[meeting]())
-		return g.Check(dataflow.Options{})
+		return g.Validate(dataflow.Options{})
 	}
 	if err := build(true); err != nil {
 		t.Error(err)

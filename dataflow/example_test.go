@@ -58,14 +58,14 @@ func ExampleGraph() {
 }
 
 // Check reports every fault of a graph at once, and starts nothing.
-func ExampleGraph_Check() {
+func ExampleGraph_Validate() {
 	g := dataflow.New("faulty")
 	g.From("orders", memory.Source[Order]{Records: -1}).
 		KeyBy(customer).
 		Window(operators.Sliding(0, time.Second)).
 		Aggregate("orders", operators.Count[Order](), func(k string, _ operators.Window, n int64) string { return k }).
 		To("sink", memory.NewSink[string]())
-	fmt.Println(g.Check(dataflow.Options{}))
+	fmt.Println(g.Validate(dataflow.Options{}))
 	// Output:
 	// step "orders": memory: Source has Splits 0, Records -1 and PerCheckpoint 0, want 0 or more
 	// memory: Source.Value is nil; it makes the records

@@ -36,10 +36,25 @@ func (g *Graph) Start(ctx context.Context, o Options) (*Job, error) {
 	return &Job{j}, nil
 }
 
-// Check reports every fault of the graph and the options at once, without starting anything and without I/O.
-func (g *Graph) Check(o Options) error {
+// Validate reports every fault of the graph and the options at once, without starting anything and without I/O.
+func (g *Graph) Validate(o Options) error {
 	_, _, err := g.plan(o)
 	return err
+}
+
+// Check says what the graph would find if it was started with o from the given savepoint or checkpoint: for each step, state and field what is taken
+// over as it is, what has evolved and how, what begins empty, what the graph does not claim, and what is incompatible, all at once. With "" it looks at what Start
+// would take: the newest checkpoint in the job's own storage, else Options.Restore.From, else nothing. It stops, changes and starts nothing, also while a job runs on
+// the storage. Start makes the same check before anything old is stopped.
+//
+// When the graph cannot start the error is a *checkpoint.RefusedError and the report is there too. Without a report the error is about the graph
+// (see Validate) or about reading the checkpoint.
+func (g *Graph) Check(ctx context.Context, savepoint string, o Options) (*checkpoint.StartReport, error) {
+	_, infos, err := g.plan(o)
+	if err != nil {
+		return nil, err
+	}
+	return runtime.CheckStart(ctx, infos, o.withDefaults().config(), savepoint)
 }
 
 // plan checks everything and lowers the graph.

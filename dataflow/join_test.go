@@ -118,7 +118,7 @@ func TestJoinsAreRefused(t *testing.T) {
 		t.Helper()
 		g := dataflow.New("refused")
 		build(g, timed(g, "a").KeyBy(customer), timed(g, "b").KeyBy(customer)).To("sink", memory.NewSink[string]())
-		err := g.Check(dataflow.Options{})
+		err := g.Validate(dataflow.Options{})
 		for _, p := range parts {
 			if err == nil || !strings.Contains(err.Error(), p) {
 				t.Errorf("got %v, want an error that says %q", err, p)

@@ -44,6 +44,14 @@ type Restore struct {
 	From string
 	// Drop names states that no step of this graph claims and that are to be left behind: a uid, or uid/state.
 	Drop []string
+	// Rename says what goes to steps and states of other names: a uid to a uid, with all that the step has; uid/state to uid/state for one
+	// state, by which the states of one step can be split over several. See checkpoint.Mapping. Drop and Rename are applied to the checkpoints in the
+	// job's own storage as well, where they do nothing once they are done: they may stay set.
+	Rename map[string]string
+}
+
+func (r Restore) mapping() checkpoint.Mapping {
+	return checkpoint.Mapping{Drop: r.Drop, Rename: r.Rename}
 }
 
 // Restart says how a failed job is started again, in process, from its last checkpoint.
@@ -121,7 +129,7 @@ func (o Options) Validate() error {
 // config is what the runtime needs.
 func (o Options) config() runtime.Config {
 	return runtime.Config{
-		MaxParallelism: o.MaxParallelism, State: o.State, Checkpoint: o.Checkpoint, From: o.Restore.From, Drop: o.Restore.Drop,
+		MaxParallelism: o.MaxParallelism, State: o.State, Checkpoint: o.Checkpoint, From: o.Restore.From, Mapping: o.Restore.mapping(),
 		Restart: runtime.Restart{MaxAttempts: o.Restart.MaxAttempts, InitialDelay: o.Restart.InitialDelay,
 			MaxDelay: o.Restart.MaxDelay, ResetAfter: o.Restart.ResetAfter},
 		Logger: o.Logger, Metrics: o.Metrics, Now: o.Now,

@@ -167,7 +167,7 @@ func TestPartitioningMisuse(t *testing.T) {
 	s.Rescale().DeadLetters()
 	s.PartitionBy(nil).To("nil", memory.NewSink[int64]())
 	s.Map(func(v int64) chan int { return nil }).Rebalance().Map(func(chan int) int { return 0 })
-	err := g.Check(dataflow.Options{})
+	err := g.Validate(dataflow.Options{})
 	for _, part := range []string{`Rescale behind Rebalance of step "source"`, `Rebalance of step "source" has no effect on step "keyed"`,
 		`Parallelism behind Broadcast`, `NewChain behind Global`, `SideOutput behind Rescale`, `PartitionBy of step "source" has no function`, `carries records without codec`} {
 		if err == nil || !strings.Contains(err.Error(), part) {

@@ -61,7 +61,7 @@ func TestPatternFaults(t *testing.T) {
 	build := func(p pattern.Pattern[Order], o pattern.Options[Order]) error {
 		g := dataflow.New("faults")
 		g.From("orders", memory.FromSlice(orders())).KeyBy(customer).PatternWith("pairs", p, o, pair).To("sink", memory.NewSink[string]())
-		return g.Check(dataflow.Options{})
+		return g.Validate(dataflow.Options{})
 	}
 	for _, c := range []struct {
 		err   error

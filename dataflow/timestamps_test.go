@@ -294,7 +294,7 @@ func TestAlignmentIsRefused(t *testing.T) {
 	} {
 		g := dataflow.New("refused")
 		c.build(g.From("source", paced{})).To("out", memory.NewSink[int64]())
-		err := g.Check(dataflow.Options{Parallelism: 2})
+		err := g.Validate(dataflow.Options{Parallelism: 2})
 		for _, s := range c.says {
 			if err == nil || !strings.Contains(err.Error(), s) {
 				t.Errorf("%s: got %v, want an error that says %q", name, err, s)

@@ -38,7 +38,7 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 	src.Timestamps(operators.Watermarks[int64]{OutOfOrderness: -1})
 	src.Map(func(v int64) int64 { return v }).Parallelism(500)
 	o := dataflow.Options{Parallelism: 300, Checkpoint: checkpoint.Config{Interval: time.Millisecond}}
-	err := g.Check(o)
+	err := g.Validate(o)
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -67,13 +67,13 @@ func TestStatefulStepWithoutUID(t *testing.T) {
 			b.Value[int64]("n")
 			b.OnRecord(func(*operators.Ctx[string, string], string) error { return nil })
 		}))
-	if err := g.Check(dataflow.Options{}); err == nil || !strings.Contains(err.Error(), "keeps state and has no uid") {
+	if err := g.Validate(dataflow.Options{}); err == nil || !strings.Contains(err.Error(), "keeps state and has no uid") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestEmptyGraph(t *testing.T) {
-	if err := dataflow.New("x").Check(dataflow.Options{}); err == nil || !strings.Contains(err.Error(), "the graph is empty") {
+	if err := dataflow.New("x").Validate(dataflow.Options{}); err == nil || !strings.Contains(err.Error(), "the graph is empty") {
 		t.Errorf("got %v", err)
 	}
 }

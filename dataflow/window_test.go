@@ -107,7 +107,7 @@ func TestWindowMisuse(t *testing.T) {
 	s.WindowAll(operators.Session(time.Second)).Evictor(operators.CountEvictor[tap](1)).Aggregate("evictor", sumTaps(), result)
 	s.WindowAll(operators.Global()).Aggregate("global", sumTaps(), result)
 	g.From("timeless", memory.FromSlice([]tap{{}})).WindowAll(operators.Tumbling(time.Second)).Aggregate("no time", sumTaps(), result)
-	err := g.Check(dataflow.Options{Parallelism: 2})
+	err := g.Validate(dataflow.Options{Parallelism: 2})
 	if err == nil {
 		t.Fatal("no error")
 	}

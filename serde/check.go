@@ -11,15 +11,15 @@ import (
 type Incompatibility struct {
 	// Path is the field in the reader's schema, from its outermost record: "profile.limit", elements as "[]", map values as "{}"; ""
 	// for the outermost type itself.
-	Path string
+	Path string `json:"path"`
 	// Rule is the broken rule, one of the Rule constants.
-	Rule string
+	Rule string `json:"rule"`
 	// Detail says what both sides have.
-	Detail string
+	Detail string `json:"detail"`
 	// Forward says that the earlier schema is the reader here and the new one the writer; set by CheckMode only.
-	Forward bool
+	Forward bool `json:"forward,omitempty"`
 	// Earlier is the index of the earlier schema in the list given to CheckMode.
-	Earlier int
+	Earlier int `json:"earlier,omitempty"`
 }
 
 // Error is "field profile.limit: no default and missing in the writer (missing field)".

@@ -20,10 +20,12 @@ const (
 
 // Mismatch is a reason why stored entries cannot be taken over.
 type Mismatch struct {
-	Part     string // one of the Part constants
-	Old, New string // what both declare
+	Part string `json:"part"` // one of the Part constants
+	// Old and New are what both declare.
+	Old string `json:"old"`
+	New string `json:"new"`
 	// Reasons are the fields and rules of Avro resolution that are broken; nil where no resolution can help.
-	Reasons []serde.Incompatibility
+	Reasons []serde.Incompatibility `json:"reasons,omitempty"`
 }
 
 // Evolution is one way in which entries differ from what was stored.

@@ -23,8 +23,8 @@ type Config struct {
 	Checkpoint     checkpoint.Config
 	// From is the savepoint or checkpoint to start from when the storage holds no checkpoint of this job yet.
 	From string
-	// Drop names states (uid or uid/state) of the checkpoint that may be left behind.
-	Drop    []string
+	// Mapping says what of a checkpoint goes to operators and states of other names, and what is left behind.
+	Mapping checkpoint.Mapping
 	Restart Restart
 	Logger  *zap.Logger
 	Metrics prometheus.Registerer
@@ -89,6 +89,10 @@ func Start(ctx context.Context, p *Plan, operators []checkpoint.OperatorInfo, c 
 	j.metrics = newJobMetrics(j)
 	run, cancel := context.WithCancelCause(ctx)
 	j.cancel = cancel
+	if err := j.precheck(ctx); err != nil {
+		cancel(err)
+		return nil, err
+	}
 	first, err := j.prepare(run, 1)
 	if err != nil {
 		cancel(err)
@@ -204,11 +208,10 @@ func (j *Job) supervise(ctx context.Context, a *attempt) error {
 
 // permanent reports whether starting again cannot help: the checkpoint is damaged, or the graph does not fit it.
 func permanent(err error) bool {
-	var unmatched *checkpoint.UnmatchedStateError
-	var mismatch *checkpoint.StateMismatchError
+	var refused *checkpoint.RefusedError
 	var undeclared *state.UndeclaredStateError
-	return errors.As(err, &unmatched) || errors.As(err, &mismatch) || errors.As(err, &undeclared) ||
-		errors.Is(err, checkpoint.ErrCorrupt)
+	var met *state.KeyCollisionError
+	return errors.As(err, &refused) || errors.As(err, &undeclared) || errors.As(err, &met) || errors.Is(err, checkpoint.ErrCorrupt)
 }
 
 func (j *Job) addRestart() {
@@ -267,7 +270,7 @@ func (a *attempt) begin(ctx context.Context, number int) error {
 }
 
 func (a *attempt) restoreFrom(m *checkpoint.Manifest, files state.Files) error {
-	p, err := checkpoint.PlanRestore(m, a.job.operators, a.cfg.MaxParallelism, a.cfg.Drop)
+	p, err := checkpoint.PlanRestore(m, a.job.operators, a.cfg.MaxParallelism, a.cfg.Mapping)
 	if err != nil {
 		return err
 	}
