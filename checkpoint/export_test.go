@@ -6,6 +6,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/millrace-io/millrace/state"
 )
 
 // S3Over is S3 with the client that S3 makes itself, over another transport.
@@ -52,17 +54,19 @@ func PruneBroken(ctx context.Context, j *Journal, n int, fault string) error {
 	case "anything unmarked goes":
 		h.LastID = 1 << 60
 	case "pending is not marked":
-		marked = map[string]bool{}
-		for name, m := range j.manifests {
-			marked[name] = true
-			for _, o := range m.Operators {
-				for _, s := range o.Subtasks {
-					for _, f := range s.objects() {
-						marked[f.Name] = true
-					}
-				}
-			}
-		}
+		marked = j.markFiles()
 	}
 	return j.s.sweep(ctx, h, marked, prefixes)
+}
+
+// markFiles marks the manifests that are known and their files, and nothing that is pending.
+func (j *Journal) markFiles() map[string]bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	marked := map[string]bool{}
+	for name, m := range j.manifests {
+		marked[name] = true
+		m.eachFile(func(_ string, f state.File) { marked[f.Name] = true })
+	}
+	return marked
 }

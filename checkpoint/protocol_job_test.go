@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/millrace-io/millrace/checkpoint"
 	"github.com/millrace-io/millrace/state"
@@ -17,11 +18,13 @@ import (
 type process struct {
 	w      *world
 	number int
-	dead   bool // decided by the scheduler
-	until  int  // step before which it is not chosen
-	rng    *rand.Rand
-	j      *checkpoint.Journal
-	tasks  []*subtask
+	dead   bool       // decided by the scheduler
+	until  int        // step before which it is not chosen
+	rng    *rand.Rand // of the goroutine that leads
+	// written counts objects, so that no two have the same content.
+	written atomic.Int64
+	j       *checkpoint.Journal
+	tasks   []*subtask
 }
 
 // subtask keeps the chain of one subtask: base, then deltas, oldest first.
@@ -130,7 +133,7 @@ func (p *process) snapshot(ctx context.Context, id int64, beside *sync.WaitGroup
 
 func (p *process) write(ctx context.Context, files state.Files, kind state.FileKind) (state.File, error) {
 	f, err := files.Write(ctx, state.GroupRange{End: 4}, 0, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s of process %d, %d", kind, p.number, p.rng.Uint64())
+		_, err := fmt.Fprintf(w, "%s of process %d, %d", kind, p.number, p.written.Add(1))
 		return err
 	})
 	f.Kind = kind

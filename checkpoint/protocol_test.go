@@ -20,7 +20,7 @@ import (
 
 var (
 	protocolSeed = flag.Uint64("protocol.seed", 0, "replay one history of the protocol simulation; 0 runs many")
-	protocolRuns = flag.Int("protocol.runs", 250, "histories of the protocol simulation; of each broken variant two fifths of it")
+	protocolRuns = flag.Int("protocol.runs", 200, "histories of the protocol simulation; of each broken variant two fifths of it")
 )
 
 // fault is a way to break the protocol, to see that the simulation finds it.
