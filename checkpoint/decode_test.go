@@ -144,6 +144,7 @@ func TestDecodeRefusesFiles(t *testing.T) {
 		"inline sums":        func(_, i *state.File, _ *SubtaskState) { i.Sums = "8a670d6a" },
 		"inline much":        func(_, i *state.File, _ *SubtaskState) { i.Inline, i.Size = make([]byte, 20_001), 20_001 },
 		"neither nor":        func(_, i *state.File, _ *SubtaskState) { i.Inline = nil },
+		"size":               func(b, _ *state.File, _ *SubtaskState) { b.Size = 1<<40 + 1 },
 		"groups":             func(b, _ *state.File, _ *SubtaskState) { b.Groups.End = 5 },
 		"name of pending":    func(_, _ *state.File, s *SubtaskState) { s.Pending[0] = "data/../HEAD" },
 		"no name of pending": func(_, _ *state.File, s *SubtaskState) { s.Pending[0] = "" },
@@ -298,6 +299,28 @@ func FuzzDecodeHead(f *testing.F) {
 			if h2, err := decodeHead("fuzz", again); err != nil || h2.Epoch != h.Epoch || len(h2.refs()) != len(h.refs()) {
 				t.Fatalf("%+v, %v", h2, err)
 			}
+		}
+	})
+}
+
+// Whatever stands behind the content, and whatever the handle says, there is no panic, and what is accepted is a table of the right size.
+func FuzzParseSums(f *testing.F) {
+	var c chunkSums
+	c.add(make([]byte, 100_000))
+	table, sums := c.finish()
+	f.Add(table, int64(100_000), sums)
+	f.Add(table[:len(table)-1], int64(100_000), sums)
+	f.Add([]byte{}, int64(0), "")
+	f.Fuzz(func(t *testing.T, tail []byte, size int64, sums string) {
+		if size < 0 || size > objectBytesMax {
+			return // refused before
+		}
+		got, err := parseSums("fuzz", state.File{Name: "data/1-1-X", Size: size, Sums: sums}, tail)
+		if err != nil {
+			return
+		}
+		if int64(len(got.sums)) != 4*chunkCount(size) || int64(len(tail)) != sumsSize(size) {
+			t.Fatalf("accepted a table of %d bytes for content of %d", len(tail), size)
 		}
 	})
 }

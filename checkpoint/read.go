@@ -77,7 +77,7 @@ func (f *files) dataObject(h state.File) (string, error) {
 	if n, ok := parseName(h.Name); !ok || n.dir != dataDir {
 		return "", &CorruptError{Object: object, Reason: "it is not the name of a state file"}
 	}
-	if h.Size < 0 {
+	if h.Size < 0 || h.Size > objectBytesMax {
 		return "", &CorruptError{Object: object, Reason: fmt.Sprintf("the manifest says that it has %d bytes", h.Size)}
 	}
 	return object, nil

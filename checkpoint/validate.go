@@ -77,6 +77,10 @@ func (o *OperatorState) validate(maxParallelism int) error {
 // levelMax is the highest level of a table of a base.
 const levelMax = 6
 
+// objectBytesMax bounds the content of one object, so that what only looks like a handle does not make anybody reserve memory for its table of
+// checksums. The largest object that a store takes at once has 5 GB.
+const objectBytesMax = 1 << 40
+
 func validFile(f state.File, maxParallelism int) error {
 	if f.Name == "" {
 		if int64(len(f.Inline)) != f.Size || f.Size > InlineBytesMax || f.Sums != "" {
@@ -93,6 +97,9 @@ func validFile(f state.File, maxParallelism int) error {
 	}
 	if _, err := hex.DecodeString(f.Sums); err != nil || len(f.Sums) != 0 && len(f.Sums) != 8 {
 		return fmt.Errorf("file %q has checksums %q, want 8 hex digits or none", f.Name, f.Sums)
+	}
+	if f.Size > objectBytesMax {
+		return fmt.Errorf("file %q has %d bytes, want at most %d", f.Name, f.Size, int64(objectBytesMax))
 	}
 	if f.Size < 0 || f.Groups.Start < 0 || f.Groups.End < f.Groups.Start || f.Groups.End > maxParallelism {
 		return fmt.Errorf("file %q has size %d and key groups [%d,%d), want a size of 0 or more and a range within [0,%d)",
