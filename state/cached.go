@@ -1,7 +1,6 @@
 package state
 
 import (
-	"fmt"
 	"math/bits"
 )
 
@@ -22,18 +21,18 @@ type above struct {
 	out  *storeWriter // of evictions
 	addr []byte
 	buf  []byte
+
+	epochs
+	history *history // nil without tracking
+	work    backgroundWork
 }
 
 // cached is what the cache needs of one state.
 type cached[K comparable] interface {
 	ident() int
 	life() *lifetime
-	// resolve makes values written under schema readable by load and recode, and is the id of the schema there.
+	// resolve is the id under which load and recode read values that were written under schema.
 	resolve(schema string) (id int, err error)
-	// writeBack writes every change to w and marks it as written.
-	writeBack(w *storeWriter) error
-	// evict drops what was not used lately of one group (relative), writing changes to w first.
-	evict(group int, w *storeWriter) error
 	// memory is the estimated size of the decoded table in bytes.
 	memory() int64
 }
@@ -44,11 +43,6 @@ func (m *timerMember[K]) ident() int { return m.id }
 
 func (c *cells[K, V]) life() *lifetime   { return &c.lifetime }
 func (t *objects[K, O]) life() *lifetime { return &t.lifetime }
-
-func (m *timerMember[K]) memory() int64 { return 0 }
-
-func (m *timerMember[K]) writeBack(*storeWriter) error  { return nil }
-func (m *timerMember[K]) evict(int, *storeWriter) error { return nil }
 
 // sizes estimates the memory of a decoded table.
 type sizes struct {
@@ -139,11 +133,14 @@ func (s *Keyed[K]) address(state int) ([]byte, error) {
 	return s.addr, err
 }
 
-// deleteAll deletes every entry of the current key in a state.
+// deleteAll deletes every entry of the current key in a state. What is frozen of it must have been encoded before.
 func (s *Keyed[K]) deleteAll(state int) error {
 	lo, err := s.address(state)
 	if err != nil {
 		return err
+	}
+	if s.tracking {
+		s.currentRun(s.group).copy(ChangeDeleteRange, lo, nil)
 	}
 	return s.store.Apply([]Change{{Kind: ChangeDeleteRange, Key: lo, End: after(nil, lo)}})
 }
@@ -170,7 +167,10 @@ func (s *Keyed[K]) makeRoom() error {
 		}
 		size += m.memory()
 	}
-	return s.out.flush()
+	if err := s.out.flush(); err != nil {
+		return err
+	}
+	return s.overflow()
 }
 
 func (s *Keyed[K]) memory() (n int64) {
@@ -218,6 +218,7 @@ func (t *table[K, V]) evictSlots(g *group[K, V], size *sizes, keep func(s *slot[
 	return nil
 }
 
+// evict implements tracked.
 func (c *cells[K, V]) evict(group int, w *storeWriter) error {
 	g := &c.groups[group]
 	return c.evictSlots(g, &c.sizes, func(s *slot[K, V]) (bool, error) {
@@ -226,17 +227,20 @@ func (c *cells[K, V]) evict(group int, w *storeWriter) error {
 			return true, nil
 		}
 		c.elems--
-		return false, c.writeSlot(g, s, c.k.groups.Start+group, w)
+		if err := c.settle(group, s); err != nil {
+			return false, err
+		}
+		return false, c.writeSlot(group, s, w)
 	})
 }
 
 // writeSlot writes s if it is dirty.
-func (c *cells[K, V]) writeSlot(g *group[K, V], s *slot[K, V], group int, w *storeWriter) error {
+func (c *cells[K, V]) writeSlot(group int, s *slot[K, V], w *storeWriter) error {
 	if s.meta&metaDirty == 0 {
 		return nil
 	}
-	g.dirty--
-	address, err := c.k.appendAddress(c.k.addr[:0], group, c.id, s.key)
+	c.groups[group].dirty--
+	address, err := c.k.appendAddress(c.k.addr[:0], c.k.groups.Start+group, c.desc.ID, s.key)
 	if c.k.addr = address; err != nil {
 		return err
 	}
@@ -251,7 +255,7 @@ func (c *cells[K, V]) writeSlot(g *group[K, V], s *slot[K, V], group int, w *sto
 	}
 	s.meta &^= metaDirty | metaFresh
 	mid := len(buf)
-	buf = appendValueHead(buf, valueHead{hash: s.hash, expires: stamp})
+	buf = appendValueHead(buf, valueHead{hash: s.hash, expires: stamp, schema: c.written})
 	head := len(buf)
 	if buf, err = c.codec.Append(buf, s.val); err != nil {
 		return err
@@ -260,25 +264,10 @@ func (c *cells[K, V]) writeSlot(g *group[K, V], s *slot[K, V], group int, w *sto
 	return w.set(buf, mid)
 }
 
-func (c *cells[K, V]) writeBack(w *storeWriter) error {
-	for i := range c.groups {
-		g := &c.groups[i]
-		if g.dirty == 0 {
-			continue
-		}
-		for j := range g.slots {
-			if err := c.writeSlot(g, &g.slots[j], c.k.groups.Start+i, w); err != nil {
-				return c.desc.failed("write back", err)
-			}
-		}
-	}
-	return nil
-}
-
 // fetch reads the current key's value from the store into a new slot.
 func (c *cells[K, V]) fetch() (*slot[K, V], error) {
 	k := c.k
-	at, err := k.address(c.id)
+	at, err := k.address(c.desc.ID)
 	if err != nil {
 		return nil, c.desc.failed("read", err)
 	}
@@ -291,7 +280,7 @@ func (c *cells[K, V]) fetch() (*slot[K, V], error) {
 	if ok {
 		head, value, err := cutValueHead(k.buf)
 		if err == nil {
-			err = c.codec.Decode(value, &v)
+			err = c.decode(value, head.schema, &v)
 		}
 		if err != nil {
 			return nil, c.desc.failed("decode", err)
@@ -309,76 +298,13 @@ func (c *cells[K, V]) fetch() (*slot[K, V], error) {
 	return s, nil
 }
 
-// storeImage fills im with an image of the store after everything was written back.
-func (s *Keyed[K]) storeImage(im *image) error {
-	w := &storeWriter{store: s.store}
-	for _, m := range s.members {
-		if err := m.writeBack(w); err != nil {
-			return err
-		}
-	}
-	if err := w.flush(); err != nil {
-		return fmt.Errorf("state: write back operator %q subtask %d: %w", s.uid, s.subtask, err)
-	}
-	var err error
-	if im.store, err = s.store.Snapshot(); err != nil {
-		return fmt.Errorf("state: snapshot the store of operator %q subtask %d: %w", s.uid, s.subtask, err)
-	}
-	for i, m := range s.members {
-		if m.descriptor().Kind == KindTimers {
-			im.members = append(im.members, m.freeze())
-		} else {
-			im.members = append(im.members, &storeMember{store: im.store, id: i, now: s.imageTime(m.life())})
-		}
-	}
-	return nil
-}
-
-// storeMember is the image of one state that lives in a store.
-type storeMember struct {
-	store StoreSnapshot
-	id    int
-	now   int64 // 0: nothing is left out
-}
-
-func (m *storeMember) bounds(group int) (lo, hi []byte) {
-	lo = appendHead(nil, group, m.id)
-	return lo, after(nil, lo)
-}
-
-func (m *storeMember) occupied(group int) (bool, error) {
-	lo, hi := m.bounds(group)
-	found := false
-	err := m.store.Scan(lo, hi, func(_, _ []byte) (bool, error) {
-		found = true
-		return false, nil
-	})
-	return found, err
-}
-
-func (m *storeMember) emit(group int, out *fileWriter) error {
-	lo, hi := m.bounds(group)
-	return m.store.Scan(lo, hi, func(key, value []byte) (bool, error) {
-		head, value, err := cutValueHead(value)
-		if err != nil {
-			return false, fmt.Errorf("state: entry %x of the store: %w", key, err)
-		}
-		if past(head.expires, m.now) {
-			return true, nil
-		}
-		return true, out.add(key, head.hash, head.expires, value)
-	})
-}
-
-func (m *storeMember) release() {}
-
 // takeToStore writes an entry of a snapshot into the store.
 func (s *Keyed[K]) takeToStore(w *storeWriter, m member[K], e *loaded[K]) error {
 	value, err := m.recode(e)
 	if err != nil || value == nil {
 		return err
 	}
-	address := appendEscaped(appendHead(s.addr[:0], e.Group, m.ident()), e.Key)
+	address := appendEscaped(appendHead(s.addr[:0], e.Group, m.descriptor().ID), e.Key)
 	address = append(address, e.Sub...)
 	s.addr = address
 	head, _, err := cutValueHead(value)
@@ -388,7 +314,13 @@ func (s *Keyed[K]) takeToStore(w *storeWriter, m member[K], e *loaded[K]) error 
 	if err != nil {
 		return err
 	}
+	if s.tracking {
+		s.currentRun(e.Group-s.groups.Start).copy(ChangeSet, address, value)
+	}
 	buf := append(w.begin(), address...)
 	mid := len(buf)
-	return w.set(append(buf, value...), mid)
+	if err := w.set(append(buf, value...), mid); err != nil {
+		return err
+	}
+	return s.overflow()
 }

@@ -12,55 +12,56 @@ func (s *sizes) charge(counted *int, n int) {
 	*counted = n
 }
 
-// evictObjects keeps the objects of a group that were used lately or are pinned.
-func (t *objects[K, O]) evictObjects(group int, pinned func(*O) bool, write func(s *slot[K, *O]) error) error {
+// evict implements tracked: it keeps the objects of a group that were used lately or are pinned.
+func (t *objects[K, O]) evict(group int, w *storeWriter) error {
 	return t.evictSlots(&t.groups[group], &t.sizes, func(s *slot[K, *O]) (bool, error) {
 		if s.meta&metaRef != 0 {
 			s.meta -= metaRef1
 			return true, nil
 		}
-		if pinned(s.val) {
+		h := t.head(s.val)
+		if h.pins > 0 {
 			return true, nil
 		}
-		return false, write(s)
+		t.charge(&h.counted, 0)
+		return false, t.writeObject(place[K]{group, s.hash, s.key}, s.val, w)
 	})
+}
+
+// writeObject writes an object that leaves the table to wherever it is needed.
+func (t *objects[K, O]) writeObject(p place[K], o *O, w *storeWriter) error {
+	h := t.head(o)
+	if h.changed&t.k.frozen != 0 {
+		if _, err := t.release(p, o, nil); err != nil {
+			return err
+		}
+	}
+	if h.changed&t.k.current != 0 {
+		if err := t.settle(p, o); err != nil {
+			return err
+		}
+	}
+	return t.write(p, o, w)
 }
 
 // prefix is the current key's address with the bounds of everything below it.
 func (t *objects[K, O]) prefix() (lo, hi []byte, err error) {
-	lo, err = t.k.address(t.id)
+	lo, err = t.k.address(t.desc.ID)
 	return lo, after(nil, lo), err
 }
 
-func (m *maps[K, MK, MV]) evict(group int, w *storeWriter) error {
-	return m.evictObjects(group, func(o *mapObject[MK, MV]) bool { return o.pins > 0 },
-		func(s *slot[K, *mapObject[MK, MV]]) error {
-			m.charge(&s.val.counted, 0)
-			return m.writeObject(s, m.k.groups.Start+group, w)
-		})
+// prefixOf is the address of a key.
+func (t *objects[K, O]) prefixOf(p place[K]) ([]byte, error) {
+	return t.k.appendAddress(nil, t.k.groups.Start+p.group, t.desc.ID, p.key)
 }
 
-func (m *maps[K, MK, MV]) writeBack(w *storeWriter) error {
-	for i := range m.groups {
-		for j := range m.groups[i].slots {
-			if s := &m.groups[i].slots[j]; s.meta != 0 {
-				if err := m.writeObject(s, m.k.groups.Start+i, w); err != nil {
-					return m.desc.failed("write back", err)
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// writeObject writes the changes of one map.
-func (m *maps[K, MK, MV]) writeObject(s *slot[K, *mapObject[MK, MV]], group int, w *storeWriter) error {
-	o := s.val
+// writeMap writes what the store lacks of one map.
+func (m *maps[K, MK, MV]) writeMap(p place[K], o *mapObject[MK, MV], w *storeWriter) error {
 	if o.dirty == 0 {
 		return nil
 	}
 	o.dirty = 0
-	prefix, err := m.k.appendAddress(nil, group, m.id, s.key)
+	prefix, err := m.prefixOf(p)
 	if err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ func (m *maps[K, MK, MV]) writeObject(s *slot[K, *mapObject[MK, MV]], group int,
 		}
 		buf := append(w.begin(), address...)
 		if c.absent() {
-			o.cells[k] = mapCell[MV]{meta: metaAbsent | metaFresh}
+			o.cells[k] = mapCell[MV]{meta: metaAbsent | metaFresh | c.meta&(metaChanged0|metaChanged1)}
 			if err := w.remove(buf); err != nil {
 				return err
 			}
@@ -87,7 +88,7 @@ func (m *maps[K, MK, MV]) writeObject(s *slot[K, *mapObject[MK, MV]], group int,
 		c.meta &^= metaDirty | metaFresh
 		o.cells[k] = c
 		mid := len(buf)
-		buf = appendValueHead(buf, valueHead{hash: s.hash, expires: stamp})
+		buf = appendValueHead(buf, valueHead{hash: p.hash, expires: stamp, schema: m.written})
 		if buf, err = m.codec.Append(buf, c.v); err != nil {
 			return err
 		}
@@ -102,7 +103,7 @@ func (m *maps[K, MK, MV]) writeObject(s *slot[K, *mapObject[MK, MV]], group int,
 // fetch reads one entry of the current key's map from the store into o.
 func (m *maps[K, MK, MV]) fetch(o *mapObject[MK, MV], k MK) (c mapCell[MV], err error) {
 	s := m.k
-	at, err := s.address(m.id)
+	at, err := s.address(m.desc.ID)
 	if err == nil {
 		at, err = m.keys.Append(at, k)
 	}
@@ -135,7 +136,7 @@ func (m *maps[K, MK, MV]) decodeCell(src []byte) (c mapCell[MV], err error) {
 	}
 	c.meta = uint64(head.expires) << metaExpiry
 	m.observe(len(value))
-	return c, m.codec.Decode(value, &c.v)
+	return c, m.decode(value, head.schema, &c.v)
 }
 
 // complete reads everything of the current key that o lacks.
@@ -173,34 +174,12 @@ func (m *maps[K, MK, MV]) complete(o *mapObject[MK, MV]) error {
 	return nil
 }
 
-func (l *lists[K, T]) evict(group int, w *storeWriter) error {
-	return l.evictObjects(group, func(o *listObject[T]) bool { return o.pins > 0 },
-		func(s *slot[K, *listObject[T]]) error {
-			l.charge(&s.val.counted, 0)
-			return l.writeObject(s, l.k.groups.Start+group, w)
-		})
-}
-
-func (l *lists[K, T]) writeBack(w *storeWriter) error {
-	for i := range l.groups {
-		for j := range l.groups[i].slots {
-			if s := &l.groups[i].slots[j]; s.meta != 0 {
-				if err := l.writeObject(s, l.k.groups.Start+i, w); err != nil {
-					return l.desc.failed("write back", err)
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// writeObject writes the changes of one list.
-func (l *lists[K, T]) writeObject(s *slot[K, *listObject[T]], group int, w *storeWriter) error {
-	o := s.val
+// writeList writes what the store lacks of one list.
+func (l *lists[K, T]) writeList(p place[K], o *listObject[T], w *storeWriter) error {
 	if len(o.gone) == 0 && o.saved == len(o.vals) {
 		return nil
 	}
-	prefix, err := l.k.appendAddress(nil, group, l.id, s.key)
+	prefix, err := l.prefixOf(p)
 	if err != nil {
 		return err
 	}
@@ -222,7 +201,7 @@ func (l *lists[K, T]) writeObject(s *slot[K, *listObject[T]], group int, w *stor
 		}
 		buf := append(w.begin(), address...)
 		mid := len(buf)
-		buf = appendValueHead(buf, valueHead{hash: s.hash, expires: expires})
+		buf = appendValueHead(buf, valueHead{hash: p.hash, expires: expires, schema: l.written})
 		if buf, err = l.codec.Append(buf, o.vals[i]); err != nil {
 			return err
 		}
@@ -257,7 +236,7 @@ func (l *lists[K, T]) complete(o *listObject[T]) error {
 			return false, errCorrupt
 		}
 		var v T
-		if err := l.codec.Decode(value, &v); err != nil {
+		if err := l.decode(value, head.schema, &v); err != nil {
 			return false, err
 		}
 		l.observe(len(value))
@@ -272,7 +251,11 @@ func (l *lists[K, T]) complete(o *listObject[T]) error {
 		return l.desc.failed("read", err)
 	}
 	o.vals, o.expiries, o.numbers = append(vals, o.vals...), append(expiries, o.expiries...), append(numbers, o.numbers...)
-	o.stored, o.saved = o.stored+len(vals), o.saved+len(vals)
+	n := len(vals)
+	o.stored, o.saved = o.stored+n, o.saved+n
+	if l.k.tracking { // what the store has, other than from o, is in deltas
+		o.noted, o.known, o.split = o.noted+n, o.known+n, o.split+n
+	}
 	o.whole = true
 	l.charge(&o.counted, len(o.vals))
 	return nil

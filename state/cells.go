@@ -9,10 +9,11 @@ import (
 type cells[K comparable, V any] struct {
 	table[K, V]
 	k    *Keyed[K]
-	id   int
+	id   int // in the order of declaration
 	desc Descriptor
 	lifetime
 	wheel
+	walk   scan
 	byRef  bool // V holds references, so an image must be encoded before anybody may touch the value again
 	simple bool // no TTL, no references, no store: the short path
 	resolver[V]
@@ -31,6 +32,7 @@ func (c *cells[K, V]) open() {
 	c.groups = make([]group[K, V], c.k.span)
 	c.byRef = holdsReferences[V]()
 	c.simple = c.ttlMS == 0 && !c.byRef && c.k.store == nil
+	c.walk.end()
 	c.wheel.init(c.ttlMS != 0 && !c.kept)
 	c.sizes.init(sizeOf[slot[K, V]](), 0, !fixedSize[V]() || !fixedSize[K]())
 }
@@ -77,11 +79,12 @@ func (c *cells[K, V]) getSlow() (v V, ok bool, err error) {
 			if c.shown {
 				v, ok = s.val, true
 			}
-			c.drop(s)
-			return v, ok, nil
+			return v, ok, c.drop(s)
 		}
 		if before := int64(s.meta >> metaExpiry); c.onRead && c.k.touchedAt(&c.lifetime, before) != before {
-			s = c.writable(s)
+			if s, err = c.writable(s); err != nil {
+				return v, false, err
+			}
 			c.renew(s)
 			c.soil(s)
 		}
@@ -102,8 +105,8 @@ func (c *cells[K, V]) setSlow(v V) error {
 		if s, err = c.add(); err != nil {
 			return err
 		}
-	} else {
-		s = c.writable(s)
+	} else if s, err = c.writable(s); err != nil {
+		return err
 	}
 	s.meta &^= metaAbsent
 	s.val = v
@@ -135,8 +138,7 @@ func (c *cells[K, V]) clear() error {
 			return err
 		}
 	}
-	c.drop(s)
-	return nil
+	return c.drop(s)
 }
 
 // touchCached prepares the current key's group for a change or a read and returns the key's slot in the table, or nil.
@@ -151,8 +153,14 @@ func (c *cells[K, V]) touchCached() (*slot[K, V], error) {
 		}
 	}
 	s := c.lookup()
-	if s != nil && c.k.store != nil && s.meta&metaRef != metaRef {
+	if s == nil || c.k.store == nil {
+		return s, nil
+	}
+	if s.meta&metaRef != metaRef {
 		s.meta += metaRef1
+	}
+	if c.byRef && s.meta&c.k.frozen != 0 { // whoever gets the value may change it
+		return s, c.release(c.k.group, s)
 	}
 	return s, nil
 }
@@ -181,16 +189,19 @@ func (c *cells[K, V]) add() (*slot[K, V], error) {
 	return s, nil
 }
 
-// writable is slot s of the current key's group in an array that no image needs.
-func (c *cells[K, V]) writable(s *slot[K, V]) *slot[K, V] {
+// writable is slot s of the current key as one that no image needs as it is.
+func (c *cells[K, V]) writable(s *slot[K, V]) (*slot[K, V], error) {
+	if s.meta&c.k.frozen != 0 {
+		return s, c.release(c.k.group, s)
+	}
 	g := &c.groups[c.k.group]
 	if g.frozen == nil {
-		return s
+		return s, nil
 	}
 	c.own(g)
 	s = g.find(c.k.hash, c.k.key)
 	c.g, c.cur, c.gen = g, s, c.k.gen
-	return s
+	return s, nil
 }
 
 // renew lets the time to live of s, of the current key and writable, begin anew.
@@ -210,20 +221,36 @@ func (c *cells[K, V]) plan(stamp int64) {
 	}
 }
 
-// soil marks a changed slot for the next write-back.
+// soil marks a changed slot of the current key's group for the store and for the next delta.
 func (c *cells[K, V]) soil(s *slot[K, V]) {
-	if c.k.store != nil && s.meta&metaDirty == 0 {
+	if c.k.store != nil && s.meta&c.k.soiled != c.k.soiled {
+		c.soilIn(c.k.group, s)
+	}
+}
+
+func (c *cells[K, V]) soilIn(group int, s *slot[K, V]) {
+	if s.meta&metaDirty == 0 {
 		s.meta |= metaDirty
-		c.groups[c.k.group].dirty++
+		c.groups[group].dirty++
+	}
+	c.markIn(group, s)
+}
+
+// markIn marks a slot for the next delta.
+func (c *cells[K, V]) markIn(group int, s *slot[K, V]) {
+	if k := c.k; s.meta&k.current != k.current {
+		s.meta |= k.current
+		c.groups[group].changed[k.parity].add(&k.chunks, s.hash)
 	}
 }
 
 // drop removes the value of slot s, which is in the current key's group.
-func (c *cells[K, V]) drop(s *slot[K, V]) {
-	c.dropIn(&c.groups[c.k.group], s)
+func (c *cells[K, V]) drop(s *slot[K, V]) error {
+	return c.dropIn(c.k.group, s)
 }
 
-func (c *cells[K, V]) dropIn(g *group[K, V], s *slot[K, V]) {
+func (c *cells[K, V]) dropIn(group int, s *slot[K, V]) error {
+	g := &c.groups[group]
 	if c.k.store == nil {
 		if g.frozen != nil {
 			hash, key := s.hash, s.key
@@ -232,19 +259,28 @@ func (c *cells[K, V]) dropIn(g *group[K, V], s *slot[K, V]) {
 		}
 		g.remove(s)
 		c.reset()
-		return
+		return nil
+	}
+	if s.meta&metaAbsent != 0 {
+		return nil
+	}
+	if s.meta&c.k.frozen != 0 {
+		if err := c.release(group, s); err != nil {
+			return err
+		}
 	}
 	var zero V
 	s.val = zero
 	s.meta = s.meta&(metaFlags) | metaAbsent
-	switch {
-	case s.meta&metaFresh != 0: // the store never had it
-		if s.meta&metaDirty != 0 {
-			s.meta &^= metaDirty
-			g.dirty--
-		}
-	case s.meta&metaDirty == 0:
-		s.meta |= metaDirty
-		g.dirty++
+	if s.meta&metaFresh == 0 {
+		c.soilIn(group, s)
+		return nil
 	}
+	// The store never had it; deltas may.
+	if s.meta&metaDirty != 0 {
+		s.meta &^= metaDirty
+		g.dirty--
+	}
+	c.markIn(group, s)
+	return nil
 }

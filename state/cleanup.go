@@ -18,8 +18,9 @@ const (
 
 // mortal is a member whose entries may expire.
 type mortal interface {
-	// remove looks at up to n entries that may have expired, and removes those that have, from the decoded table.
-	removeExpired(n int)
+	// removeExpired looks at up to n entries that may have expired, removes those that have from the decoded table, and
+	// returns at how many it looked.
+	removeExpired(n int) (looked int, err error)
 }
 
 // CleanUp removes what has expired, up to some ten thousand entries of each state; what is left follows at later accesses and calls. The
@@ -30,20 +31,28 @@ func (s *Keyed[K]) CleanUp() error {
 	}
 	s.clockGen = 0 // read the clock again
 	for _, m := range s.mortals {
-		m.removeExpired(cleanUpEntries)
+		if _, err := m.removeExpired(cleanUpEntries); err != nil {
+			return err
+		}
 	}
+	_, err := s.cleanStore(cleanUpPortions)
+	return err
+}
+
+// cleanStore removes up to n portions of what has expired from the store, and reports whether there may be more.
+func (s *Keyed[K]) cleanStore(n int) (more bool, err error) {
 	if s.store == nil {
-		return nil
+		return false, nil
 	}
-	for range cleanUpPortions {
-		more := false
+	for range n {
+		more = false
 		for clock, due := range s.due {
 			if due == math.MaxInt64 {
 				continue
 			}
 			if now := s.now(&lifetime{event: clock == eventClock}); due <= now {
 				if err := s.removeStored(clock, now); err != nil {
-					return err
+					return false, err
 				}
 				more = true
 			}
@@ -52,51 +61,65 @@ func (s *Keyed[K]) CleanUp() error {
 			break
 		}
 	}
-	return nil
+	return more, nil
 }
 
 // tidy removes some of what has expired, in the table and in the store beneath. It moves slots.
 func (c *cells[K, V]) tidy() error {
 	if c.wheel.next != math.MaxInt64 {
-		c.removeExpired(tidyEntries)
+		if _, err := c.removeExpired(tidyEntries); err != nil {
+			return err
+		}
 	}
 	return c.desc.failed("clean up", c.k.tidyStore(&c.lifetime))
 }
 
 func (t *objects[K, O]) tidy() error {
 	if t.wheel.next != math.MaxInt64 {
-		t.removeExpired(tidyEntries)
+		if _, err := t.removeExpired(tidyEntries); err != nil {
+			return err
+		}
 	}
 	return t.desc.failed("clean up", t.k.tidyStore(&t.lifetime))
 }
 
 // removeExpired implements mortal.
-func (c *cells[K, V]) removeExpired(n int) {
+func (c *cells[K, V]) removeExpired(n int) (looked int, err error) {
 	now := c.k.now(&c.lifetime)
-	for range n {
+	for looked < n {
 		hash, ok := c.wheel.pop(now)
 		if !ok {
 			break
 		}
-		c.visitExpired(hash, now)
+		looked++
+		if err := c.visitExpired(hash, now); err != nil {
+			return looked, err
+		}
 	}
 	if c.wheel.overfull(c.live) {
 		c.refill()
 	}
+	return looked, nil
 }
 
 // visitExpired removes the entries of keys with that hash that have expired, and plans the next visit to those that have not.
-func (c *cells[K, V]) visitExpired(hash uint64, now int64) {
-	g := c.groupOf(c.k, hash)
+func (c *cells[K, V]) visitExpired(hash uint64, now int64) error {
+	group := c.groupOf(c.k, hash)
+	g := &c.groups[group]
 	if g.busy() {
 		c.wheel.add(c.bucket(now+1), hash)
-		return
+		return nil
 	}
 	var later int64
+	var failed error
 	removed := g.each(hash, func(s *slot[K, V]) bool {
 		stamp := int64(s.meta >> metaExpiry)
 		if past(stamp, now) {
-			return c.letGo(g, s)
+			gone, err := c.letGo(group, s)
+			if err != nil {
+				failed = err
+			}
+			return gone
 		}
 		if stamp != 0 && (later == 0 || stamp < later) {
 			later = stamp
@@ -109,23 +132,38 @@ func (c *cells[K, V]) visitExpired(hash uint64, now int64) {
 	if later != 0 {
 		c.wheel.add(c.bucket(later), hash)
 	}
+	return failed
 }
 
 // letGo reports whether s, which has expired, can leave the table just so. Above a store it can if the store's copy has expired too or there is
-// none; else the store must hear of it first.
-func (c *cells[K, V]) letGo(g *group[K, V], s *slot[K, V]) bool {
-	switch {
-	case c.k.store == nil:
-		return true
-	case s.meta&metaDirty == 0:
-	case s.meta&metaFresh != 0:
-		g.dirty--
-	default:
-		c.dropIn(g, s)
-		return false
+// none; else the store must hear of it first. An older copy in a delta need not have expired: if s has changed, the next one takes it away.
+func (c *cells[K, V]) letGo(group int, s *slot[K, V]) (bool, error) {
+	k := c.k
+	if k.store == nil {
+		c.elems--
+		return true, nil
+	}
+	if s.meta&metaDirty != 0 && s.meta&metaFresh == 0 {
+		return false, c.dropIn(group, s)
+	}
+	if s.meta&k.frozen != 0 {
+		if err := c.release(group, s); err != nil {
+			return false, err
+		}
+	}
+	if s.meta&k.current != 0 {
+		var zero V
+		s.val = zero
+		s.meta |= metaAbsent
+		if err := c.settle(group, s); err != nil {
+			return false, err
+		}
+	}
+	if s.meta&metaDirty != 0 {
+		c.groups[group].dirty--
 	}
 	c.elems--
-	return true
+	return true, nil
 }
 
 // refill makes the wheel anew from the table.
@@ -142,38 +180,48 @@ func (c *cells[K, V]) refill() {
 }
 
 // removeExpired implements mortal.
-func (t *objects[K, O]) removeExpired(n int) {
+func (t *objects[K, O]) removeExpired(n int) (looked int, err error) {
 	now := t.k.now(&t.lifetime)
-	for range n {
+	for looked < n {
 		hash, ok := t.wheel.pop(now)
 		if !ok {
 			break
 		}
-		t.visitExpired(hash, now)
+		looked++
+		if err := t.visitExpired(hash, now); err != nil {
+			return looked, err
+		}
 	}
 	if t.wheel.overfull(t.live) {
 		t.refill()
 	}
+	return looked, nil
 }
 
 // visitExpired removes what has expired in the objects of keys with that hash, and plans the next visit.
-func (t *objects[K, O]) visitExpired(hash uint64, now int64) {
-	g := t.groupOf(t.k, hash)
+func (t *objects[K, O]) visitExpired(hash uint64, now int64) error {
+	group := t.groupOf(t.k, hash)
+	g := &t.groups[group]
 	if g.busy() {
 		t.wheel.add(t.bucket(now+1), hash)
 		g.each(hash, func(s *slot[K, *O]) bool {
-			*t.planned(s.val) = t.bucket(now + 1)
+			t.head(s.val).planned = t.bucket(now + 1)
 			return false
 		})
-		return
+		return nil
 	}
+	var failed error
 	removed := g.each(hash, func(s *slot[K, *O]) bool {
-		p := t.planned(s.val)
-		if *p == 0 || *p > now { // another record says when
+		h := t.head(s.val)
+		if h.planned == 0 || h.planned > now { // another record says when
 			return false
 		}
-		earliest, empty := t.expire(s, now)
-		if *p = 0; earliest != 0 && !empty {
+		earliest, empty, err := t.expire(place[K]{group, s.hash, s.key}, s.val, now)
+		if err != nil {
+			failed = err
+			return false
+		}
+		if h.planned = 0; earliest != 0 && !empty {
 			t.planAt(s.val, t.bucket(earliest), hash)
 		}
 		return empty
@@ -181,6 +229,7 @@ func (t *objects[K, O]) visitExpired(hash uint64, now int64) {
 	if removed {
 		t.reset()
 	}
+	return failed
 }
 
 func (t *objects[K, O]) refill() {
@@ -188,16 +237,16 @@ func (t *objects[K, O]) refill() {
 	t.wheel.limit += 2 * t.live()
 	for i := range t.groups {
 		for j := range t.groups[i].slots {
-			if s := &t.groups[i].slots[j]; s.meta != 0 && *t.planned(s.val) != 0 {
-				t.wheel.add(*t.planned(s.val), s.hash)
+			if s := &t.groups[i].slots[j]; s.meta != 0 && t.head(s.val).planned != 0 {
+				t.wheel.add(t.head(s.val).planned, s.hash)
 			}
 		}
 	}
 }
 
-// groupOf is the group of a hash.
-func (t *table[K, V]) groupOf(k *Keyed[K], hash uint64) *group[K, V] {
-	return &t.groups[GroupOf(hash, k.cfg.MaxParallelism)-k.groups.Start]
+// groupOf is the group (relative) of a hash.
+func (t *table[K, V]) groupOf(k *Keyed[K], hash uint64) int {
+	return GroupOf(hash, k.cfg.MaxParallelism) - k.groups.Start
 }
 
 // live is the number of keys in the table.

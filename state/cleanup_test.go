@@ -1,14 +1,10 @@
 package state_test
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 
@@ -17,70 +13,6 @@ import (
 	"github.com/millrace-io/millrace/state/memstate"
 	"github.com/millrace-io/millrace/state/statetest"
 )
-
-// plainStore is a state.Store without any cleverness: a map that is sorted for each scan. It stands for a backend whose contents a test can count.
-type plainStore struct {
-	entries map[string][]byte
-	cache   int64
-}
-
-func (p *plainStore) Name() string                                { return "plain" }
-func (p *plainStore) Validate() error                             { return nil }
-func (p *plainStore) Open(state.OpenOptions) (state.Store, error) { return p, nil }
-func (p *plainStore) CacheBytes() int64                           { return p.cache }
-func (p *plainStore) Close() error                                { return nil }
-func (p *plainStore) Get(dst, key []byte) ([]byte, bool, error) {
-	v, ok := p.entries[string(key)]
-	return append(dst, v...), ok, nil
-}
-
-func (p *plainStore) Scan(lo, hi []byte, fn func(key, value []byte) (bool, error)) error {
-	var keys []string
-	for k := range p.entries {
-		if k >= string(lo) && k < string(hi) {
-			keys = append(keys, k)
-		}
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		if more, err := fn([]byte(k), p.entries[k]); !more || err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *plainStore) Apply(changes []state.Change) error {
-	for _, c := range changes {
-		switch c.Kind {
-		case state.ChangeSet:
-			p.entries[string(c.Key)] = bytes.Clone(c.Value)
-		case state.ChangeDelete:
-			delete(p.entries, string(c.Key))
-		case state.ChangeDeleteRange:
-			for k := range p.entries {
-				if k >= string(c.Key) && k < string(c.End) {
-					delete(p.entries, k)
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func (p *plainStore) NewTable() (state.Table, error) { return nil, errors.ErrUnsupported }
-
-func (p *plainStore) Attach(context.Context, state.Files, []state.File, []byte, []byte) error {
-	return errors.ErrUnsupported
-}
-
-func (p *plainStore) Base(context.Context, []byte, []byte, func(context.Context, state.GroupRange, func(io.Writer) error) (state.File, error)) ([]state.File, error) {
-	return nil, errors.ErrUnsupported
-}
-
-func (p *plainStore) Snapshot() (state.StoreSnapshot, error) {
-	return &plainStore{entries: p.entries}, nil // read before the next change
-}
 
 // mortalOperator has a state of each shape with time to live.
 type mortalOperator struct {
@@ -125,8 +57,8 @@ func TestExpiredEntriesGoAway(t *testing.T) {
 	}{
 		{"processing time in memory", state.TTL(16 * time.Second), func() state.Backend { return memstate.New() }},
 		{"event time in memory", state.EventTimeTTL(16 * time.Second), func() state.Backend { return memstate.New() }},
-		{"processing time above a store", state.TTL(16 * time.Second), func() state.Backend { return &plainStore{map[string][]byte{}, 1 << 30} }},
-		{"event time above a store", state.EventTimeTTL(16 * time.Second), func() state.Backend { return &plainStore{map[string][]byte{}, 1 << 30} }},
+		{"processing time above a store", state.TTL(16 * time.Second), func() state.Backend { return newPlainStore(1 << 30) }},
+		{"event time above a store", state.EventTimeTTL(16 * time.Second), func() state.Backend { return newPlainStore(1 << 30) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			const keys = 500
@@ -138,7 +70,14 @@ func TestExpiredEntriesGoAway(t *testing.T) {
 				o.write(t, i)
 			}
 			o.timestampMS = math.MinInt64
-			takeImage(t, o) // above a store everything is written now
+			store, stored := b.(*plainStore)
+			takeImage(t, o)
+			if stored {
+				writeBack(t, o)
+				if len(store.entries) < 5*keys { // lists have two elements
+					t.Fatalf("%d entries in the store, want all", len(store.entries))
+				}
+			}
 			if n, _ := o.Footprint(); n != 4*keys {
 				t.Fatalf("%d keys in the tables, want %d", n, 4*keys)
 			}
@@ -149,15 +88,15 @@ func TestExpiredEntriesGoAway(t *testing.T) {
 			}
 			o.pass(16_000 + keys + 1000) // a sixteenth later
 			check(t, o.CleanUp())
-			store, stored := b.(*plainStore)
 			if n, records := o.Footprint(); !stored && n != 0 || records != 0 {
 				t.Errorf("%d keys and %d records of expiry are left in the tables", n, records)
 			}
 			if stored {
-				takeImage(t, o)
+				writeBack(t, o)
 				if len(store.entries) != 0 {
 					t.Errorf("%d entries are left in the store", len(store.entries))
 				}
+				return
 			}
 			if size := takeImage(t, o); size != 0 {
 				t.Errorf("the snapshot has %d bytes", size)
@@ -172,18 +111,33 @@ func takeImage(tb testing.TB, o *mortalOperator) (size int64) {
 	image, err := o.Snapshot()
 	check(tb, err)
 	var files statetest.Files
-	handles, err := statetest.Handles(image.Write(context.Background(), &files))
+	handles, err := statetest.Store(o, image, &files)
 	check(tb, err)
-	image.Release()
 	for _, h := range handles {
 		size += h.Size
 	}
 	return size
 }
 
+// writeBack makes a base, for which everything is written to the store.
+func writeBack(tb testing.TB, o *mortalOperator) {
+	tb.Helper()
+	if !o.RequestBase() {
+		tb.Fatal("a base is being made already")
+	}
+	for {
+		more, err := o.Step(1000)
+		check(tb, err)
+		if !more {
+			break
+		}
+	}
+	check(tb, o.AwaitBase())
+}
+
 // TestRestoredEntriesGoAway: what was restored expires like what was written.
 func TestRestoredEntriesGoAway(t *testing.T) {
-	for _, b := range []state.Backend{memstate.New(), &plainStore{map[string][]byte{}, 1 << 30}} {
+	for _, b := range []state.Backend{memstate.New(), newPlainStore(1 << 30)} {
 		o := newMortalOperator(t, memstate.New(), state.TTL(16*time.Second))
 		for i := range int64(100) {
 			o.write(t, i)
@@ -191,9 +145,8 @@ func TestRestoredEntriesGoAway(t *testing.T) {
 		image, err := o.Snapshot()
 		check(t, err)
 		var files statetest.Files
-		handles, err := statetest.Handles(image.Write(context.Background(), &files))
+		handles, err := statetest.Store(o, image, &files)
 		check(t, err)
-		image.Release()
 		r := newMortalOperator(t, b, state.TTL(16*time.Second))
 		check(t, r.Restore(context.Background(), state.Restore{Files: &files, Handles: handles}))
 		store, stored := b.(*plainStore)

@@ -114,6 +114,8 @@ type OpenOptions struct {
 	States []Descriptor
 	// NoSnapshots says that no snapshot will be taken: changes need not be remembered for one.
 	NoSnapshots bool
+	// BaseLimit limits the rate at which a new base is uploaded. Default LimitTo(BaseBytesPerSecond) for each store.
+	BaseLimit Limit
 }
 
 // Snapshot is the image of one operator's state in one subtask at a barrier. It is taken by the task's goroutine; Write and Release
@@ -138,6 +140,8 @@ type Written struct {
 	// Bytes is the size of what was stored for this checkpoint alone, BaseBytes of what was stored of a new base since the last
 	// snapshot.
 	Bytes, BaseBytes int64
+	// BaseError is why the attempt to make a new base failed that ended since the last snapshot; it is tried again. The files are complete without.
+	BaseError error
 }
 
 // FileKind says what an object with state holds.
@@ -171,6 +175,8 @@ type File struct {
 	// Sums is the CRC32C, 8 hex digits, of the table of checksums that follows the content in the object, by which parts of it are
 	// checked; "" for an object without one.
 	Sums string `json:"sums,omitempty"`
+	// Elements is above the number of every element of a list state that a table, or one before it of the same subtask, may hold.
+	Elements uint64 `json:"elements,omitempty"`
 	// Inline is the content of a small object that is kept in the manifest itself.
 	Inline []byte `json:"inline,omitempty"`
 	// Rows says what a FileRows holds; nil for all others.

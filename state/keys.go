@@ -55,7 +55,7 @@ func (s *Keyed[K]) EachKey(h Handle, fn func(key K, hash uint64) error) error {
 	}
 	defer s.NoCurrent()
 	for group := range int(s.span) {
-		keys, err := s.keysOf(m, id, group)
+		keys, err := s.keysOf(m, s.members[id].descriptor().ID, group)
 		if err != nil {
 			d := s.members[id].descriptor()
 			return d.failed("list the keys of", err)

@@ -31,7 +31,9 @@ func (s *Keyed[K]) List[T any](name string, opts ...Option) *List[T] {
 		err = l.evolve(codec, o.values, &d, &d.Reads.Value)
 		l.id, l.desc, l.lifetime = id, d, o.lifetime()
 		l.objects.encode, l.objects.expire = l.encode, l.expire
-		l.objects.planned = func(o *listObject[T]) *int64 { return &o.planned }
+		l.objects.release, l.objects.settle, l.objects.write = l.release, l.settle, l.writeList
+		l.objects.head = func(o *listObject[T]) *objectHead { return &o.objectHead }
+		l.byRef = holdsReferences[T]()
 		l.elemBytes, l.variable = sizeOf[T]()+listOverhead, !fixedSize[T]()
 		return l, err
 	})
@@ -70,6 +72,7 @@ type lists[K comparable, T any] struct {
 
 // listObject is the list of one key. vals[i] has expiry expiries[i] (only with TTL) and number numbers[i] (only above a store).
 type listObject[T any] struct {
+	objectHead
 	vals     []T
 	expiries []int64
 	numbers  []uint64
@@ -78,11 +81,12 @@ type listObject[T any] struct {
 	stored, saved int
 	// gone are numbers of elements that the store still has but the list does not.
 	gone []uint64
+	// noted, known and removed are for deltas what saved, stored and gone are for the store. While something is frozen, removed belongs to the
+	// frozen epoch, and the elements before split too if there is something of the current one.
+	noted, known, split int
+	removed             []uint64
 	// whole is set when vals holds everything that the store beneath holds; always so without a store.
-	whole   bool
-	pins    int
-	counted int   // elements that the estimate of memory knows of
-	planned int64 // see objects
+	whole bool
 }
 
 func (l *lists[K, T]) object(create bool) (*listObject[T], error) {
@@ -112,6 +116,14 @@ func (l *lists[K, T]) add(vs []T) error {
 }
 
 func (l *lists[K, T]) extend(o *listObject[T], vs []T) {
+	if l.k.store != nil {
+		l.growing(l.here(), o)
+		for range vs {
+			o.numbers = append(o.numbers, l.next)
+			l.next++
+		}
+		l.charge(&o.counted, len(o.vals)+len(vs))
+	}
 	o.vals = append(o.vals, vs...)
 	if l.ttlMS != 0 {
 		e := l.k.touchedAt(&l.lifetime, 0)
@@ -119,13 +131,6 @@ func (l *lists[K, T]) extend(o *listObject[T], vs []T) {
 			o.expiries = append(o.expiries, e)
 		}
 		l.plan(o, e)
-	}
-	if l.k.store != nil {
-		for range vs {
-			o.numbers = append(o.numbers, l.next)
-			l.next++
-		}
-		l.charge(&o.counted, len(o.vals))
 	}
 }
 
@@ -177,13 +182,22 @@ func (l *lists[K, T]) read() (*listObject[T], []T, error) {
 		}
 		// Whoever sees expired elements sees them until all are, or until others are renewed.
 		if !l.shown || live == 0 || l.onRead {
-			l.dropExpired(o, now)
+			if err := l.dropExpired(l.here(), o, now); err != nil {
+				return nil, nil, err
+			}
 		}
 		if !l.shown {
 			vals = o.vals
 		}
 		if l.onRead && live > 0 {
-			l.renew(o)
+			if err := l.renew(l.here(), o); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	if l.byRef && o.changed&l.k.frozen != 0 { // whoever gets the elements may change them
+		if _, err := l.release(l.here(), o, nil); err != nil {
+			return nil, nil, err
 		}
 	}
 	l.shrink(o)
@@ -191,24 +205,33 @@ func (l *lists[K, T]) read() (*listObject[T], []T, error) {
 }
 
 // renew touches every element. A running Range has no use for stamps, so they are changed in place.
-func (l *lists[K, T]) renew(o *listObject[T]) {
+func (l *lists[K, T]) renew(p place[K], o *listObject[T]) error {
 	for i, before := range o.expiries {
-		if e := l.k.touchedAt(&l.lifetime, before); e != before {
-			o.expiries[i] = e
-			o.saved = min(o.saved, i)
-			l.plan(o, e)
+		e := l.k.touchedAt(&l.lifetime, before)
+		if e == before {
+			continue
 		}
+		if err := l.changing(p, o); err != nil {
+			return err
+		}
+		o.expiries[i] = e
+		o.saved, o.noted = min(o.saved, i), min(o.noted, i)
+		l.plan(o, e)
 	}
+	return nil
 }
 
 // dropExpired removes every expired element. A running Range keeps what it has: the slices are replaced, not changed.
-func (l *lists[K, T]) dropExpired(o *listObject[T], now int64) {
+func (l *lists[K, T]) dropExpired(p place[K], o *listObject[T], now int64) error {
 	first := slices.IndexFunc(o.expiries, func(e int64) bool { return past(e, now) })
 	if first < 0 {
-		return
+		return nil
+	}
+	if err := l.changing(p, o); err != nil {
+		return err
 	}
 	vals, expiries, numbers := o.vals, o.expiries, o.numbers
-	stored, saved := o.stored, o.saved
+	stored, saved, known, noted := o.stored, o.saved, o.known, o.noted
 	o.vals, o.expiries, o.numbers = nil, nil, nil
 	for i, e := range expiries {
 		if past(e, now) {
@@ -219,6 +242,13 @@ func (l *lists[K, T]) dropExpired(o *listObject[T], now int64) {
 			if i < saved {
 				o.saved--
 			}
+			if i < known {
+				o.removed = append(o.removed, numbers[i])
+				o.known--
+			}
+			if i < noted {
+				o.noted--
+			}
 			continue
 		}
 		o.vals, o.expiries = append(o.vals, vals[i]), append(o.expiries, e)
@@ -226,24 +256,26 @@ func (l *lists[K, T]) dropExpired(o *listObject[T], now int64) {
 			o.numbers = append(o.numbers, numbers[i])
 		}
 	}
+	return nil
 }
 
-func (l *lists[K, T]) expire(s *slot[K, *listObject[T]], now int64) (earliest int64, empty bool) {
-	o := s.val
+func (l *lists[K, T]) expire(p place[K], o *listObject[T], now int64) (earliest int64, empty bool, err error) {
 	if o.pins > 0 {
-		return now + 1, false
+		return now + 1, false, nil
 	}
 	if !o.whole {
-		return 0, false // it cannot be shortened, see complete; the index of the store removes what has been written
+		return 0, false, nil // it cannot be shortened, see complete; the index of the store removes what has been written
 	}
-	l.dropExpired(o, now)
+	if err := l.dropExpired(p, o, now); err != nil {
+		return 0, false, err
+	}
 	l.charge(&o.counted, len(o.vals))
 	for _, e := range o.expiries {
 		if e != 0 && (earliest == 0 || e < earliest) {
 			earliest = e
 		}
 	}
-	return earliest, l.k.store == nil && len(o.vals) == 0
+	return earliest, l.k.store == nil && len(o.vals) == 0, nil
 }
 
 func (l *lists[K, T]) replace(vs []T) error {
@@ -275,14 +307,20 @@ func (l *lists[K, T]) clear() error {
 
 // empty makes o an empty list that is whole.
 func (l *lists[K, T]) empty(o *listObject[T]) error {
-	if !o.whole {
-		if err := l.k.deleteAll(l.id); err != nil {
-			return l.desc.failed("clear", err)
+	if l.k.store != nil {
+		if err := l.changing(l.here(), o); err != nil {
+			return err
 		}
-		o.whole, o.stored, o.gone = true, 0, nil
+		if !o.whole || max(o.stored, o.known)+max(len(o.gone), len(o.removed)) > clearAtOnce {
+			if err := l.k.deleteAll(l.desc.ID); err != nil {
+				return l.desc.failed("clear", err)
+			}
+			o.whole, o.stored, o.gone, o.known, o.removed = true, 0, nil, 0, nil
+		}
 	}
 	o.gone = append(o.gone, o.numbers[:o.stored]...)
-	o.vals, o.expiries, o.numbers, o.stored, o.saved = nil, nil, nil, 0, 0
+	o.removed = append(o.removed, o.numbers[:o.known]...)
+	o.vals, o.expiries, o.numbers, o.stored, o.saved, o.known, o.noted = nil, nil, nil, 0, 0, 0, 0
 	return nil
 }
 

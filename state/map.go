@@ -38,7 +38,9 @@ func (s *Keyed[K]) Map[MK comparable, MV any](name string, opts ...Option) *Map[
 		err = errors.Join(m.evolve(values, o.values, &d, &d.Reads.Value), m.subs.evolve(keys, o.mapKeys, &d, &d.Reads.Sub))
 		m.id, m.desc, m.keys, m.lifetime = id, d, keys, o.lifetime()
 		m.objects.encode, m.objects.expire = m.encode, m.expire
-		m.objects.planned = func(o *mapObject[MK, MV]) *int64 { return &o.planned }
+		m.objects.release, m.objects.settle, m.objects.write = m.release, m.settle, m.writeMap
+		m.objects.head = func(o *mapObject[MK, MV]) *objectHead { return &o.objectHead }
+		m.byRef = holdsReferences[MV]()
 		m.elemBytes = sizeOf[MK]() + sizeOf[mapCell[MV]]() + mapOverhead
 		m.variable = !fixedSize[MK]() || !fixedSize[MV]()
 		return m, err
@@ -84,19 +86,19 @@ type maps[K, MK comparable, MV any] struct {
 
 // mapObject is the map of one key.
 type mapObject[MK comparable, MV any] struct {
+	objectHead
 	cells map[MK]mapCell[MV]
 	live  int // cells that are not absent
 	dirty int // cells with metaDirty
 	// whole is set when cells holds everything that the store beneath holds; always so without a store.
 	whole bool
-	pins  int // calls that hold the object while user code runs: it must not be evicted
+	// marked are the keys of cells with the mark of an epoch, by parity. Some may have lost it.
+	marked [2][]MK
 
 	// order is sorted by encoding; with pending it covers every live cell. It may hold keys that are gone, which stale tells.
 	order   []orderedKey[MK]
 	pending []MK
 	stale   bool
-	counted int   // cells that the estimate of memory knows of
-	planned int64 // see objects
 }
 
 type orderedKey[MK comparable] struct {
@@ -148,14 +150,22 @@ func (m *maps[K, MK, MV]) get(k MK) (v MV, ok bool, err error) {
 	}
 	if m.ttlMS != 0 {
 		if c.expired(m.k.now(&m.lifetime)) {
-			m.dropCell(o, k, c)
-			m.shrink(o)
 			if m.shown {
 				v = c.v
 			}
-			return v, m.shown, nil
+			err := m.dropCell(m.here(), o, k, c)
+			m.shrink(o)
+			return v, m.shown, err
 		}
-		m.renew(o, k, c)
+		if c, err = m.renew(m.here(), o, k, c); err != nil {
+			return v, false, err
+		}
+	}
+	if m.byRef && c.meta&m.k.frozen != 0 {
+		if c, err = m.releaseCell(m.here(), k, c); err != nil {
+			return v, false, err
+		}
+		o.cells[k] = c
 	}
 	return c.v, true, nil
 }
@@ -172,6 +182,11 @@ func (m *maps[K, MK, MV]) put(k MK, v MV) error {
 		}
 		known = true
 	}
+	if c.meta&m.k.frozen != 0 {
+		if c, err = m.releaseCell(m.here(), k, c); err != nil {
+			return err
+		}
+	}
 	if !known && o.whole {
 		c.meta = metaFresh
 	}
@@ -184,29 +199,41 @@ func (m *maps[K, MK, MV]) put(k MK, v MV) error {
 		m.charge(&o.counted, len(o.cells)+1)
 	}
 	c.v = v
-	m.store(o, k, c)
+	m.store(m.here(), o, k, c)
 	return nil
 }
 
-// store puts a changed cell that is not absent, and touches it.
-func (m *maps[K, MK, MV]) store(o *mapObject[MK, MV], k MK, c mapCell[MV]) {
+// store puts a changed cell that is neither absent nor frozen, and touches it.
+func (m *maps[K, MK, MV]) store(p place[K], o *mapObject[MK, MV], k MK, c mapCell[MV]) mapCell[MV] {
 	if m.ttlMS != 0 {
 		e := m.k.touchedAt(&m.lifetime, int64(c.meta>>metaExpiry))
 		c.meta = c.meta&metaFlags | uint64(e)<<metaExpiry
 		m.plan(o, e)
 	}
-	if m.k.store != nil && c.meta&metaDirty == 0 {
-		c.meta |= metaDirty
-		o.dirty++
+	if m.k.store != nil && c.meta&m.k.soiled != m.k.soiled {
+		if c.meta&metaDirty == 0 {
+			c.meta |= metaDirty
+			o.dirty++
+		}
+		m.markCell(p, o, k, &c)
 	}
 	o.cells[k] = c
+	return c
 }
 
 // renew touches a cell that is read.
-func (m *maps[K, MK, MV]) renew(o *mapObject[MK, MV], k MK, c mapCell[MV]) {
-	if before := int64(c.meta >> metaExpiry); m.onRead && m.k.touchedAt(&m.lifetime, before) != before {
-		m.store(o, k, c)
+func (m *maps[K, MK, MV]) renew(p place[K], o *mapObject[MK, MV], k MK, c mapCell[MV]) (mapCell[MV], error) {
+	before := int64(c.meta >> metaExpiry)
+	if !m.onRead || m.k.touchedAt(&m.lifetime, before) == before {
+		return c, nil
 	}
+	if c.meta&m.k.frozen != 0 {
+		var err error
+		if c, err = m.releaseCell(p, k, c); err != nil {
+			return c, err
+		}
+	}
+	return m.store(p, o, k, c), nil
 }
 
 func (m *maps[K, MK, MV]) remove(k MK) error {
@@ -217,35 +244,47 @@ func (m *maps[K, MK, MV]) remove(k MK) error {
 	c, known := o.cells[k]
 	switch {
 	case known && !c.absent():
-		m.dropCell(o, k, c)
+		err = m.dropCell(m.here(), o, k, c)
 		m.shrink(o)
 	case !known && !o.whole: // a blind delete
-		o.cells[k] = mapCell[MV]{meta: metaAbsent | metaDirty}
+		c.meta = metaAbsent | metaDirty
 		o.dirty++
+		m.markCell(m.here(), o, k, &c)
+		o.cells[k] = c
 		m.charge(&o.counted, len(o.cells))
 	}
-	return nil
+	return err
 }
 
 // dropCell removes the live cell c under k.
-func (m *maps[K, MK, MV]) dropCell(o *mapObject[MK, MV], k MK, c mapCell[MV]) {
+func (m *maps[K, MK, MV]) dropCell(p place[K], o *mapObject[MK, MV], k MK, c mapCell[MV]) (err error) {
+	if c.meta&m.k.frozen != 0 {
+		if c, err = m.releaseCell(p, k, c); err != nil {
+			return err
+		}
+	}
 	o.live--
 	o.stale = true
 	if m.k.store == nil {
 		delete(o.cells, k)
-		return
+		return nil
 	}
-	if c.meta&metaFresh != 0 { // the store never had it
+	gone := mapCell[MV]{meta: metaAbsent | c.meta&m.k.current}
+	switch {
+	case c.meta&metaFresh == 0:
+		gone.meta |= metaDirty
+		if c.meta&metaDirty == 0 {
+			o.dirty++
+		}
+	default: // the store never had it; deltas may
+		gone.meta |= metaFresh
 		if c.meta&metaDirty != 0 {
 			o.dirty--
 		}
-		o.cells[k] = mapCell[MV]{meta: metaAbsent | metaFresh}
-		return
 	}
-	if c.meta&metaDirty == 0 {
-		o.dirty++
-	}
-	o.cells[k] = mapCell[MV]{meta: metaAbsent | metaDirty}
+	m.markCell(p, o, k, &gone)
+	o.cells[k] = gone
+	return nil
 }
 
 // shrink forgets an object that says nothing any more.
@@ -266,17 +305,25 @@ func (m *maps[K, MK, MV]) clear() error {
 		m.shrink(o)
 		return nil
 	}
-	if !o.whole {
-		if err := m.k.deleteAll(m.id); err != nil {
+	if !o.whole || len(o.cells) > clearAtOnce {
+		if o.changed&m.k.frozen != 0 {
+			if _, err := m.release(m.here(), o, nil); err != nil {
+				return err
+			}
+		}
+		if err := m.k.deleteAll(m.desc.ID); err != nil {
 			return m.desc.failed("clear", err)
 		}
 		clear(o.cells)
 		o.live, o.dirty, o.order, o.pending, o.stale, o.whole = 0, 0, nil, nil, false, true
+		o.marked = [2][]MK{}
 		return nil
 	}
 	for k, c := range o.cells {
 		if !c.absent() {
-			m.dropCell(o, k, c)
+			if err := m.dropCell(m.here(), o, k, c); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -291,10 +338,10 @@ func (m *maps[K, MK, MV]) count() (int, error) {
 		return 0, err
 	}
 	if m.ttlMS != 0 && !m.shown {
-		m.dropExpired(o, m.k.now(&m.lifetime))
+		_, err = m.dropExpired(m.here(), o, m.k.now(&m.lifetime))
 		m.shrink(o)
 	}
-	return o.live, nil
+	return o.live, err
 }
 
 func (m *maps[K, MK, MV]) empty() (bool, error) {
@@ -323,25 +370,27 @@ func (m *maps[K, MK, MV]) empty() (bool, error) {
 }
 
 // dropExpired removes every expired cell and returns the earliest stamp of those that are left, 0 for none.
-func (m *maps[K, MK, MV]) dropExpired(o *mapObject[MK, MV], now int64) (earliest int64) {
+func (m *maps[K, MK, MV]) dropExpired(p place[K], o *mapObject[MK, MV], now int64) (earliest int64, err error) {
 	for k, c := range o.cells {
 		switch e := int64(c.meta >> metaExpiry); {
 		case c.absent():
 		case past(e, now):
-			m.dropCell(o, k, c)
+			if err := m.dropCell(p, o, k, c); err != nil {
+				return 0, err
+			}
 		case e != 0 && (earliest == 0 || e < earliest):
 			earliest = e
 		}
 	}
-	return earliest
+	return earliest, nil
 }
 
-func (m *maps[K, MK, MV]) expire(s *slot[K, *mapObject[MK, MV]], now int64) (earliest int64, empty bool) {
-	if s.val.pins > 0 {
-		return now + 1, false
+func (m *maps[K, MK, MV]) expire(p place[K], o *mapObject[MK, MV], now int64) (earliest int64, empty bool, err error) {
+	if o.pins > 0 {
+		return now + 1, false, nil
 	}
-	earliest = m.dropExpired(s.val, now)
-	return earliest, m.k.store == nil && len(s.val.cells) == 0
+	earliest, err = m.dropExpired(p, o, now)
+	return earliest, m.k.store == nil && len(o.cells) == 0, err
 }
 
 func (m *maps[K, MK, MV]) visit(fn func(MK, MV) error) error {
@@ -359,6 +408,7 @@ func (m *maps[K, MK, MV]) visit(fn func(MK, MV) error) error {
 	if m.ttlMS != 0 {
 		now = m.k.now(&m.lifetime)
 	}
+	p := m.here()
 	o.pins++
 	defer func() {
 		o.pins--
@@ -369,9 +419,9 @@ func (m *maps[K, MK, MV]) visit(fn func(MK, MV) error) error {
 		if !ok || c.absent() {
 			continue
 		}
-		if !c.expired(now) {
-			m.renew(o, e.key, c)
-		} else if m.dropCell(o, e.key, c); !m.shown {
+		if shows, err := m.show(p, o, e.key, c, now); err != nil {
+			return err
+		} else if !shows {
 			continue
 		}
 		if err := fn(e.key, c.v); err != nil {
@@ -379,6 +429,20 @@ func (m *maps[K, MK, MV]) visit(fn func(MK, MV) error) error {
 		}
 	}
 	return nil
+}
+
+// show prepares a live cell for user code and reports whether that may see it.
+func (m *maps[K, MK, MV]) show(p place[K], o *mapObject[MK, MV], k MK, c mapCell[MV], now int64) (bool, error) {
+	if c.expired(now) {
+		return m.shown, m.dropCell(p, o, k, c)
+	}
+	c, err := m.renew(p, o, k, c)
+	if err == nil && m.byRef && c.meta&m.k.frozen != 0 {
+		if c, err = m.releaseCell(p, k, c); err == nil {
+			o.cells[k] = c
+		}
+	}
+	return true, err
 }
 
 // arrange makes order cover exactly the live cells.

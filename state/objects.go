@@ -9,17 +9,40 @@ type objects[K comparable, O any] struct {
 	lifetime
 	wheel
 	encode func(r *run, group int, s *slot[K, *O], now int64) error
-	// planned is where the object keeps the end of the bucket in which it is to be looked at; 0 for none.
-	planned func(o *O) *int64
+	head   func(o *O) *objectHead
 	// expire drops what has expired in the object. It returns the earliest stamp that is left, 0 for none, and whether the object is empty.
-	expire func(s *slot[K, *O], now int64) (earliest int64, empty bool)
+	expire func(p place[K], o *O, now int64) (earliest int64, empty bool, err error)
+	// release encodes what is frozen of the object into the frozen run. It may stop when left says so; with nil it is done.
+	release func(p place[K], o *O, left *allowance) (done bool, err error)
+	// settle encodes what has changed in the current epoch of an object that leaves the table.
+	settle func(p place[K], o *O) error
+	// write writes what the store lacks.
+	write func(p place[K], o *O, w *storeWriter) error
+	walk  scan
+	byRef bool // as in cells
 	sizes
+}
+
+// objectHead is what every object has.
+type objectHead struct {
+	pins    int    // calls that hold the object while user code runs: it must not be evicted
+	counted int    // elements that the estimate of memory knows of
+	planned int64  // the end of the bucket in which it is to be looked at; 0 for none
+	changed uint64 // metaChanged0 and metaChanged1, as in the meta of a slot
+}
+
+// place is a key with its hash and group (relative).
+type place[K comparable] struct {
+	group int
+	hash  uint64
+	key   K
 }
 
 func (t *objects[K, O]) descriptor() Descriptor { return t.desc }
 
 func (t *objects[K, O]) open() {
 	t.groups = make([]group[K, *O], t.k.span)
+	t.walk.end()
 	t.wheel.init(t.ttlMS != 0 && !t.kept)
 	t.sizes.init(sizeOf[slot[K, *O]]()+sizeOf[O](), t.elemBytes, t.variable)
 }
@@ -88,8 +111,8 @@ func (t *objects[K, O]) plan(o *O, stamp int64) {
 }
 
 func (t *objects[K, O]) planAt(o *O, end int64, hash uint64) {
-	if p := t.planned(o); *p == 0 || end < *p {
-		*p = end
+	if h := t.head(o); h.planned == 0 || end < h.planned {
+		h.planned = end
 		t.wheel.add(end, hash)
 	}
 }

@@ -45,7 +45,7 @@ func TTL(d time.Duration) Option {
 // watermark; then the watermark counts. At the end of a bounded input everything expires.
 //
 // An entry that is touched while there is no event time at all (neither timestamp nor watermark) stays until it is touched again, or
-// restored. Times are exact within 570 000 years of 1970 and saturate beyond. Writing reads the entry first, also above a store. Everything else
+// written anew by a restore. Times are exact within 570 000 years of 1970 and saturate beyond. Writing reads the entry first, also above a store. Everything else
 // is as with TTL. Flink has no such option; there it takes a timer for each entry.
 func EventTimeTTL(d time.Duration) Option {
 	return func(o *options) { o.twoTTLs, o.ttl, o.ttlSet, o.eventTTL = o.ttlSet, d, true, true }

@@ -12,29 +12,31 @@ import (
 type image struct {
 	header  Header
 	members []memberImage
-	store   StoreSnapshot
 	once    sync.Once
 }
 
 // Snapshot takes the image of the state as it is now. On the memory backend this only marks every key group of every state: the
 // pause is some 20 ns for each of them, and a group that is written to before the image has been stored is copied once (values
-// with slices, maps or pointers, lists and maps: encoded once, at the first access). Above a store, everything that changed since
-// the last write-back is encoded and handed to the store first: the pause is some 2 µs for each changed entry of the cache.
+// with slices, maps or pointers, lists and maps: encoded once, at the first access).
+//
+// Above a store the image is what changed since the last one, and the pause some µs, whatever has changed: see Background. Only if the image before
+// has not been drained yet, that is done at once, at some 0.5 µs for each changed entry.
 func (s *Keyed[K]) Snapshot() (Snapshot, error) {
 	if !s.opened {
 		return nil, errors.New("state: Snapshot of keyed state that is not open")
 	}
+	if s.store != nil {
+		return s.barrier()
+	}
 	im := &image{header: Header{
 		UID: s.uid, Subtask: s.subtask, Groups: s.groups, MaxParallelism: s.cfg.MaxParallelism, States: s.descriptors(),
 	}}
+	for i := range im.header.States {
+		// Entries of a state file have the place of their state in the header, and every value is encoded anew.
+		im.header.States[i].ID, im.header.States[i].Schemas = 0, nil
+	}
 	if err := s.CleanUp(); err != nil {
 		return nil, fmt.Errorf("state: clean up operator %q subtask %d: %w", s.uid, s.subtask, err)
-	}
-	if s.store != nil {
-		if err := s.storeImage(im); err != nil {
-			return nil, err
-		}
-		return im, nil
 	}
 	for _, m := range s.members {
 		im.members = append(im.members, m.freeze())
@@ -100,9 +102,6 @@ func (im *image) Release() {
 	im.once.Do(func() {
 		for _, m := range im.members {
 			m.release()
-		}
-		if im.store != nil {
-			_ = im.store.Close() // it was only read; nothing is lost
 		}
 	})
 }

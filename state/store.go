@@ -33,20 +33,10 @@ type Store interface {
 	// may be part of it or not. upload stores a table that no earlier base or Attach has stored. It takes long and uses no time of the
 	// task's goroutine.
 	Base(ctx context.Context, lo, hi []byte, upload func(ctx context.Context, groups GroupRange, fill func(w io.Writer) error) (File, error)) ([]File, error)
-	// Snapshot is the image of the store as it is now; later changes do not show in it.
-	Snapshot() (StoreSnapshot, error)
 	// CacheBytes is how much memory the decoded tables above the store may take, an estimate in bytes.
 	CacheBytes() int64
 	// Close frees the store with its files; it waits for nobody. A Table stays usable until it is removed, and what it needs is
 	// freed with the last of them. Base fails.
-	Close() error
-}
-
-// StoreSnapshot is an unchanging image of a Store.
-type StoreSnapshot interface {
-	// Scan is Store.Scan over the image.
-	Scan(lo, hi []byte, fn func(key, value []byte) (bool, error)) error
-	// Close frees the image.
 	Close() error
 }
 

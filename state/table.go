@@ -20,6 +20,9 @@ type group[K comparable, V any] struct {
 	shift uint8        // 64 - log2(len(slots))
 	used  int
 	dirty int // slots with metaDirty; only above a store
+	// changed are the hashes of keys with the mark of an epoch, by parity; moved counts what may have moved slots.
+	changed [2]changeList
+	moved   uint
 	// frozen is set while an image may still need the slots as they were at the barrier.
 	frozen *frozen[K, V]
 }
@@ -74,6 +77,22 @@ func (g *group[K, V]) find(hash uint64, key K) *slot[K, V] {
 	}
 }
 
+// next is the first slot of hash at or after position i of the search for it, and the position behind that; nil when there is none.
+func (g *group[K, V]) next(hash uint64, i int) (*slot[K, V], int) {
+	if len(g.slots) == 0 {
+		return nil, i
+	}
+	mask := len(g.slots) - 1
+	for ; ; i++ {
+		switch s := &g.slots[(g.at(hash)+i)&mask]; {
+		case s.meta == 0:
+			return nil, i
+		case s.hash == hash:
+			return s, i + 1
+		}
+	}
+}
+
 // insert adds a slot for a key that is not there and returns it, used and with the zero value. It moves slots.
 func (g *group[K, V]) insert(hash uint64, key K) *slot[K, V] {
 	if g.used >= len(g.slots)-len(g.slots)/4 {
@@ -97,6 +116,7 @@ func (g *group[K, V]) free(hash uint64) *slot[K, V] {
 
 // resize moves the slots into an array of the given capacity, a power of two above used. The old array is left as it was.
 func (g *group[K, V]) resize(capacity int) {
+	g.moved++
 	old := g.slots
 	g.slots = make([]slot[K, V], capacity)
 	g.shift = uint8(64 - bits.TrailingZeros(uint(capacity)))
@@ -110,6 +130,7 @@ func (g *group[K, V]) resize(capacity int) {
 
 // remove frees slot s and moves the slots behind it up.
 func (g *group[K, V]) remove(s *slot[K, V]) {
+	g.moved++
 	mask := len(g.slots) - 1
 	hole := g.at(s.hash) & mask
 	for &g.slots[hole] != s {
@@ -137,6 +158,22 @@ func (t *table[K, V]) own(g *group[K, V]) {
 	g.slots = append([]slot[K, V](nil), g.slots...)
 	t.gen = 0
 }
+
+// scan is a walk through the slots of one group after the other, in pieces. A slot may be met twice, but none that stays is left out.
+type scan struct {
+	group, at int
+	moved     uint
+}
+
+// begin continues the walk of a group, or begins it anew when slots may have moved.
+func (c *scan) begin(group int, moved uint) {
+	if c.group != group || c.moved != moved {
+		*c = scan{group: group, moved: moved}
+	}
+}
+
+// end makes the next begin start from the first slot.
+func (c *scan) end() { c.group = -1 }
 
 // reset drops the cached slot of the current key; it is called when slots have moved.
 func (t *table[K, V]) reset() { t.gen = 0 }

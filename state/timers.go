@@ -40,6 +40,9 @@ type Timers[K comparable] struct {
 	id     int
 	desc   Descriptor
 	queues [domains]timerQueue[K]
+	// Above a store the delta of an epoch in which something changed holds all timers.
+	changed bool
+	image   *timerImage[K]
 }
 
 // Timers declares the timers of the operator.
@@ -55,11 +58,13 @@ func (s *Keyed[K]) Timers(name string) *Timers[K] {
 // Register adds a timer of the current key at tsMS (Unix ms, any sign). A time that has passed already fires at the next PopDue
 // that reaches it.
 func (t *Timers[K]) Register(d Domain, tsMS int64) {
+	t.changed = true
 	t.queues[d].register(timer[K]{at: biased(tsMS), hash: t.k.hash, key: t.k.key})
 }
 
 // Delete removes the current key's timer at tsMS; one that does not exist is no error.
 func (t *Timers[K]) Delete(d Domain, tsMS int64) {
+	t.changed = true
 	t.queues[d].remove(timer[K]{at: biased(tsMS), hash: t.k.hash, key: t.k.key}, t)
 }
 
@@ -79,6 +84,7 @@ func (t *Timers[K]) PopDue(d Domain, upToMS int64) (key K, hash uint64, tsMS int
 	if !ok {
 		return key, 0, 0, false
 	}
+	t.changed = true
 	return e.key, e.hash, unbiased(e.at), true
 }
 
@@ -456,7 +462,9 @@ type timerMember[K comparable] Timers[K]
 
 func (m *timerMember[K]) descriptor() Descriptor { return m.desc }
 
-func (m *timerMember[K]) open() { m.queues = [domains]timerQueue[K]{} }
+func (m *timerMember[K]) open() {
+	m.queues, m.changed, m.image = [domains]timerQueue[K]{}, false, nil
+}
 
 // timerSub is the length of a timer's sub key: domain and biased time.
 const timerSub = 9
@@ -465,6 +473,7 @@ func (m *timerMember[K]) load(e *loaded[K]) error {
 	if len(e.Sub) != timerSub || e.Sub[0] >= byte(domains) {
 		return fmt.Errorf("%w: timer sub key %x", errCorrupt, e.Sub)
 	}
+	m.changed = true
 	m.queues[e.Sub[0]].register(timer[K]{at: binary.BigEndian.Uint64(e.Sub[1:]), hash: e.Hash, key: e.key})
 	return nil
 }
@@ -478,7 +487,9 @@ type timerImage[K comparable] struct {
 	err   error
 }
 
-func (m *timerMember[K]) freeze() memberImage {
+func (m *timerMember[K]) freeze() memberImage { return m.freezeTimers() }
+
+func (m *timerMember[K]) freezeTimers() *timerImage[K] {
 	im := &timerImage[K]{m: m, start: m.k.groups.Start}
 	for d := range m.queues {
 		q := &m.queues[d]
@@ -529,7 +540,11 @@ func (im *timerImage[K]) add(d Domain, e timer[K]) error {
 		im.runs[g-im.start] = r
 	}
 	at := runEntry{start: len(r.buf), hash: e.hash}
-	buf, err := im.m.k.appendAddress(r.buf, g, im.m.id, e.key)
+	id := im.m.id
+	if im.m.k.store != nil {
+		id = im.m.desc.ID
+	}
+	buf, err := im.m.k.appendAddress(r.buf, g, id, e.key)
 	if err != nil {
 		return err
 	}

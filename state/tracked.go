@@ -72,13 +72,18 @@ func (e *epochs) run(parity uint8, group int) *deltaRun {
 	return r
 }
 
-// take removes and returns the run of a group; nil when there is none.
+// take removes and returns the run of a group; nil when nothing is in it.
 func (e *epochs) take(parity uint8, group int) *deltaRun {
 	r := e.runs[parity][group]
-	if r != nil {
-		e.runs[parity][group] = nil
-		e.runBytes[parity] -= r.bytes()
-		r.total = nil
+	if r == nil {
+		return nil
+	}
+	e.runs[parity][group] = nil
+	e.runBytes[parity] -= r.bytes()
+	r.total = nil
+	if len(r.changes) == 0 {
+		e.spare = append(e.spare, r)
+		return nil
 	}
 	return r
 }
@@ -98,10 +103,11 @@ func (e *epochs) flip() {
 type allowance struct {
 	until time.Time
 	now   func() time.Time
+	every uint // entries between two looks at the clock
 	n     uint
 }
 
-// allowanceEntries is how many entries are worked on between two looks at the clock.
+// allowanceEntries is how many entries are worked on between two looks at the clock: some 20 µs.
 const allowanceEntries = 32
 
 // spent is asked after each entry and reports whether the time is up.
@@ -110,7 +116,7 @@ func (a *allowance) spent() bool {
 		return false
 	}
 	a.n++
-	return a.n%allowanceEntries == 0 && !a.now().Before(a.until)
+	return a.n%a.every == 0 && !a.now().Before(a.until)
 }
 
 // over is spent with a look at the clock.

@@ -21,6 +21,7 @@ type Snapshot struct {
 	generation     int
 	maxParallelism int
 	keyed          []state.File
+	states         []state.Descriptor // of keyed
 	broadcast      []state.File
 	raw            [][]byte
 	// WatermarkMS is the operator's watermark at the barrier, Unix ms, or operators.NoWatermark.
@@ -59,9 +60,9 @@ func (h *Harness[In, Out]) Snapshot() *Snapshot {
 	if hooks.State != nil {
 		image, err := hooks.State.Snapshot()
 		h.must("snapshot", err)
-		defer image.Release()
-		s.keyed, err = statetest.Handles(image.Write(ctx, h.files))
+		s.keyed, err = statetest.Store(hooks.State, image, &h.files.Files)
 		h.must("write the snapshot", err)
+		s.states = hooks.State.Descriptors()
 	}
 	if hooks.Broadcast != nil && h.o.Subtask == 0 {
 		image, err := hooks.Broadcast.Snapshot()
@@ -124,7 +125,7 @@ func (h *Harness[In, Out]) restore() error {
 		h.task.SetWatermark(watermark)
 	}
 	if hooks.State != nil && len(keyed) > 0 {
-		if err := hooks.State.Restore(ctx, state.Restore{Files: h.files, Handles: keyed, Drop: h.o.Drop}); err != nil {
+		if err := hooks.State.Restore(ctx, state.Restore{Files: h.files, Handles: keyed, States: h.o.From[0].states, Drop: h.o.Drop}); err != nil {
 			return err
 		}
 	}
@@ -147,14 +148,32 @@ type files struct {
 
 // Read implements state.Files.
 func (f *files) Read(ctx context.Context, h state.File) (io.ReadCloser, error) {
+	from, h, err := f.find(h)
+	if err != nil {
+		return nil, err
+	}
+	return from.Read(ctx, h)
+}
+
+// Open implements state.Files.
+func (f *files) Open(ctx context.Context, h state.File) (state.Object, error) {
+	from, h, err := f.find(h)
+	if err != nil {
+		return nil, err
+	}
+	return from.Open(ctx, h)
+}
+
+// find is who has the object, and the handle that he knows it by.
+func (f *files) find(h state.File) (state.Files, state.File, error) {
 	head, name, ok := strings.Cut(h.Name, "/")
 	if !ok {
-		return f.Files.Read(ctx, h)
+		return &f.Files, h, nil
 	}
 	i, err := strconv.Atoi(head)
 	if err != nil || i < 0 || i >= len(f.from) {
-		return nil, fmt.Errorf("operatortest: there is no object %q", h.Name)
+		return nil, h, fmt.Errorf("operatortest: there is no object %q", h.Name)
 	}
 	h.Name = name
-	return f.from[i].files.Read(ctx, h)
+	return f.from[i].files, h, nil
 }

@@ -23,8 +23,6 @@ type bases struct {
 	mu     sync.Mutex // held while a base is made
 	made   int
 	stored map[uint64]state.File // tables of the last base that were uploaded, by file number
-	// versions, under store.mu, says that a Pebble snapshot was open at some time: tables may hold several versions of a key and cannot be attached.
-	versions bool
 }
 
 // listed is a table of a base.
@@ -38,7 +36,12 @@ type listed struct {
 
 // Base lists the tables of the store and uploads those that the storage lacks. They are pinned by hard links, and listed as Pebble finds them beside the links: a second
 // look at the store itself might show others.
-func (s *store) Base(ctx context.Context, lo, hi []byte, upload uploadFunc) (_ []state.File, err error) {
+func (s *store) Base(ctx context.Context, lo, hi []byte, upload uploadFunc) ([]state.File, error) {
+	return s.base(ctx, lo, hi, upload, false)
+}
+
+// base is Base; rewritten says that no table may be used as it is.
+func (s *store) base(ctx context.Context, lo, hi []byte, upload uploadFunc, rewritten bool) (_ []state.File, err error) {
 	if err := errors.Join(s.health.err(), s.enter()); err != nil {
 		return nil, err
 	}
@@ -68,10 +71,7 @@ func (s *store) Base(ctx context.Context, lo, hi []byte, upload uploadFunc) (_ [
 	if err != nil {
 		return nil, fmt.Errorf("pebblestate: list the tables in %s: %w", scratch, err)
 	}
-	s.mu.Lock()
-	versions := s.bases.versions
-	s.mu.Unlock()
-	if versions || !ordered {
+	if rewritten || !ordered {
 		return s.rewrite(ctx, db, scratch, lo, hi, upload)
 	}
 	return s.upload(ctx, tables, upload)

@@ -23,7 +23,7 @@ type store struct {
 	applied int64 // bytes since room was looked for
 
 	mu      sync.Mutex
-	users   int // of the instance: the store itself until Close, every open snapshot, a base under way
+	users   int // of the instance: the store itself until Close, and a base under way
 	keepers int // of the directory: the instance, and every table
 	closed  bool
 	tables  int // made so far
@@ -137,16 +137,6 @@ func (s *store) room(size int) error {
 	}
 }
 
-func (s *store) Snapshot() (state.StoreSnapshot, error) {
-	if err := s.enter(); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	s.bases.versions = true
-	s.mu.Unlock()
-	return &snapshot{s: s, snap: s.db.NewSnapshot()}, nil
-}
-
 // enter makes the caller a user of the instance.
 func (s *store) enter() error {
 	s.mu.Lock()
@@ -158,8 +148,8 @@ func (s *store) enter() error {
 	return nil
 }
 
-// Close frees the store; while a base is under way or a snapshot is open, which the contract forbids but a job that is torn down may do, files and memory go
-// with the last of them, and the directory with the last table.
+// Close frees the store; while a base is under way, which the contract forbids but a job that is torn down may do, files and memory go with it, and the
+// directory with the last table.
 func (s *store) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -202,15 +192,3 @@ func (s *store) drop() error {
 	// The lock file goes with the directory: nobody can take the lock between.
 	return errors.Join(s.b.opts.FS.RemoveAll(s.dir), s.lock.Close())
 }
-
-// snapshot is a Pebble snapshot that keeps its store open.
-type snapshot struct {
-	s    *store
-	snap *pebble.Snapshot
-}
-
-func (p *snapshot) Scan(lo, hi []byte, fn func(key, value []byte) (bool, error)) error {
-	return scan(p.snap, p.s.dir, lo, hi, fn)
-}
-
-func (p *snapshot) Close() error { return errors.Join(p.snap.Close(), p.s.leave()) }

@@ -84,6 +84,13 @@ func (f *Files) From(handles []state.File) state.Restore {
 // Handles are the files of what Snapshot.Write returned.
 func Handles(w state.Written, err error) ([]state.File, error) { return w.Files, err }
 
+// of is From for handles that were written with the given number of key groups.
+func (f *Files) of(maxParallelism int, handles []state.File) state.Restore {
+	r := f.From(handles)
+	r.MaxParallelism = maxParallelism
+	return r
+}
+
 // Entries calls fn for every entry in handles.
 func (f *Files) Entries(handles []state.File, fn func(state.Entry) error) error {
 	_, err := state.ReadEntries(context.Background(), f.From(handles), state.GroupRange{End: state.DefaultMaxParallelism},

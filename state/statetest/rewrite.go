@@ -143,11 +143,11 @@ func testMaxParallelism(t *testing.T, newBackend func(t *testing.T) state.Backen
 	handles := was.snapshot(t, &files)
 	for _, to := range [][2]int{{2, 32}, {5, 1024}, {1, 1}} {
 		is := newJob(t, newBackend, codec, to[0], to[1], nil)
-		must(t, is.restore(state.Restore{Files: &files, Handles: handles, MaxParallelism: 128}))
+		must(t, is.restore(files.of(128, handles)))
 		is.check(t, want)
 		again := newJob(t, newBackend, codec, 3, 128, nil)
 		var back Files
-		must(t, again.restore(state.Restore{Files: &back, Handles: is.snapshotAgain(t, want, &back), MaxParallelism: to[1]}))
+		must(t, again.restore(back.of(to[1], is.snapshotAgain(t, want, &back))))
 		again.check(t, want)
 	}
 	is := newJob(t, newBackend, codec, 1, 64, nil)
