@@ -51,6 +51,9 @@ func count(b *operators.Keyed[string, event, total]) {
 	})
 }
 
+// work takes d, of virtual time: all its callers run in a synctest bubble.
+func work(d time.Duration) { time.Sleep(d) }
+
 // slow passes records on, one each d, in a task of its own. Its callers run in a synctest bubble.
 func slow[T any](s dataflow.Stream[T], d time.Duration) dataflow.Stream[T] {
 	return s.Map(func(v T) T {

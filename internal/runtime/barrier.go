@@ -35,14 +35,28 @@ func (t *task) barrierFrom(ch int, id int64, stop bool) error {
 	return t.checkpoint(id, stop, false)
 }
 
-// unhold returns the oldest held delivery of an input that is not blocked, nil if there is none.
+// unhold returns the oldest held delivery of an input that is not blocked, nil if there is none. While a checkpoint is due those of broadcast inputs come
+// first: it waits for their barriers.
 func (t *task) unhold() exchange.Delivery {
+	at := -1
 	for i, d := range t.align.held {
-		if !t.align.blocked[d.Channel()] {
-			t.align.held = append(t.align.held[:i], t.align.held[i+1:]...)
-			t.vitals.held.Store(int64(len(t.align.held)))
-			return d
+		ch := d.Channel()
+		if t.align.blocked[ch] {
+			continue
+		}
+		if at < 0 {
+			at = i
+		}
+		if !t.over.waits || t.over.flows[ch].broadcast {
+			at = i
+			break
 		}
 	}
-	return nil
+	if at < 0 {
+		return nil
+	}
+	d := t.align.held[at]
+	t.align.held = append(t.align.held[:at], t.align.held[at+1:]...)
+	t.vitals.held.Store(int64(len(t.align.held)))
+	return d
 }
