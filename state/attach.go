@@ -14,7 +14,7 @@ func (s *Keyed[K]) attachable(r *Restore) bool {
 		return false
 	}
 	for i := range r.Handles {
-		if k := r.Handles[i].Kind; k != FileBase && k != FileDelta {
+		if k := r.Handles[i].Kind; k != FileBase && k != FileDelta || r.Handles[i].Groups.End > s.cfg.MaxParallelism {
 			return false
 		}
 	}
@@ -24,9 +24,9 @@ func (s *Keyed[K]) attachable(r *Restore) bool {
 		if m == nil {
 			continue
 		}
-		now := m.descriptor()
-		if old.ID != now.ID || old.Kind != now.Kind || old.Key != now.Key || old.Sub != now.Sub || clockOf(old) != clockOf(&now) {
-			return false
+		now := s.declared(m)
+		if c := Compare(*old, now); old.ID != now.ID || c.Rewrite || len(c.Mismatches) > 0 {
+			return false // what does not match is refused, or judged value by value, by whoever rewrites
 		}
 		// Stored values keep their schema ids.
 		if was := old.schemas(); !slices.Equal(was, now.schemas()[:min(len(was), len(now.schemas()))]) {
@@ -34,14 +34,6 @@ func (s *Keyed[K]) attachable(r *Restore) bool {
 		}
 	}
 	return true
-}
-
-// clockOf is by which clock entries expire.
-func clockOf(d *Descriptor) int {
-	if d.TTL == 0 {
-		return -1
-	}
-	return (&lifetime{event: d.EventTimeTTL}).clock()
 }
 
 // memberFor is the member that takes the entries of an old state; nil when none does.

@@ -178,8 +178,8 @@ type pointV2 struct {
 	X    int64    `avro:"x"`
 }
 
-// evolveKeys writes with keys of A and restores with keys of B, twice: over other parallelisms, and once more with the same program. numbers gives
-// each key of A its number, become the key of B that it is.
+// evolveKeys writes with keys of A and restores with keys of B, twice: over other parallelisms, and once more with the same program. become is
+// the key of B that a key of A is.
 func evolveKeys[A, B comparable](t *testing.T, newBackend func(*testing.T) state.Backend, was serde.Serde[A], is serde.Serde[B], keys []A, become func(A) B, declare func(*state.Keyed[B])) {
 	t.Helper()
 	old := newJob(t, newBackend, was, 3, 128, nil)
@@ -193,10 +193,9 @@ func evolveKeys[A, B comparable](t *testing.T, newBackend func(*testing.T) state
 	now := newJob(t, newBackend, is, 2, 128, declare)
 	must(t, now.restore(files.From(handles)))
 	now.check(t, want)
-	var next Files
-	handles = now.snapshotAgain(t, want, &next)
+	handles = now.snapshotAgain(t, want, &files)
 	again := newJob(t, newBackend, is, 3, 128, nil) // without migrations: the keys are new ones
-	must(t, again.restore(next.From(handles)))
+	must(t, again.restore(files.From(handles)))
 	again.check(t, want)
 }
 
@@ -250,15 +249,14 @@ func testKeysMeet(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 	for i := range 40 {
 		old.put(t, pointV1{X: int32(i), Y: fmt.Sprint("y", i)}, int64(i))
 	}
-	var apart Files
-	fine := old.snapshot(t, &apart)
+	var files Files
+	fine := old.snapshot(t, &files)
 	now := newJob(t, newBackend, serde.MustFor[short](), 2, 128, nil)
-	must(t, now.restore(apart.From(fine)))
+	must(t, now.restore(files.From(fine)))
 	if got := now.dump(t, short{Y: "y7"}); got != dumpOf(7) {
 		t.Fatalf("key that lost a field has %s", got)
 	}
 	old.put(t, pointV1{X: 77, Y: "y7"}, 77)
-	var files Files
 	handles := old.snapshot(t, &files)
 	var met *state.KeyCollisionError
 	err := newJob(t, newBackend, serde.MustFor[short](), 2, 128, nil).restore(files.From(handles))

@@ -48,6 +48,8 @@ func Run(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		{"Keys", testKeys},
 		{"KeysMeet", testKeysMeet},
 		{"MapKeys", testMapKeys},
+		{"SixVersions", testSixVersions},
+		{"Migrations", testMigrations},
 		{"CodecErrors", testCodecErrors},
 		{"Damage", testDamage},
 		{"CloseBeforeRelease", testCloseBeforeRelease},
