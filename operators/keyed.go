@@ -79,6 +79,12 @@ func (b *keyedTask[K, Out]) Aggregating[A, Acc, R any](name string, agg state.Ag
 	return b.s.Aggregating(name, agg, opts...)
 }
 
+// MigrateKey reads state that was stored under keys of type Old, by a function or a chain of them that ends in K; see state.Keyed.MigrateKey.
+// The old codec is given unless package serde derives it.
+func (b *keyedTask[K, Out]) MigrateKey[Old, New any](f func(Old) (New, error), old ...serde.Serde[Old]) {
+	b.s.MigrateKey(f, old...)
+}
+
 // Side declares a side output and returns the function that emits to it.
 func (b *keyedTask[K, Out]) Side[S any](tag Tag[S]) func(S) error {
 	out := SideOutput(b.t, tag)
@@ -264,7 +270,7 @@ func (b *keyedTask[K, Out]) fire(d state.Domain, upToMS int64, f func(*Ctx[K, Ou
 	for {
 		key, hash, ts, ok := b.timers.PopDue(d, upToMS)
 		if !ok {
-			return nil
+			return b.timers.Err()
 		}
 		if f == nil {
 			continue
