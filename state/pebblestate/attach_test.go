@@ -177,9 +177,16 @@ func (j *job) delta(m *member) {
 
 // base replaces the files of a member.
 func (j *job) base(m *member) {
-	files, err := m.store.Base(context.Background(), m.lo(), m.hi(), func(ctx context.Context, groups state.GroupRange, fill func(io.Writer) error) (state.File, error) {
+	upload := func(ctx context.Context, groups state.GroupRange, fill func(io.Writer) error) (state.File, error) {
 		return j.files.Write(ctx, groups, 0, fill)
-	})
+	}
+	var files []state.File
+	var err error
+	if rapid.IntRange(0, 9).Draw(j.t, "rewrite") == 0 {
+		files, err = pebblestate.RewrittenBase(context.Background(), m.store, m.lo(), m.hi(), upload)
+	} else {
+		files, err = m.store.Base(context.Background(), m.lo(), m.hi(), upload)
+	}
 	j.check(err)
 	for _, f := range files {
 		if f.Kind != state.FileBase || bytes.Compare(f.Lo, m.lo()) < 0 || bytes.Compare(f.Hi, m.hi()) > 0 {

@@ -39,3 +39,8 @@ func ReadObject(s state.Store, name string, p []byte, off int64) error {
 
 // ChunkBytes is the unit of fetching.
 const ChunkBytes = chunkBytes
+
+// RewrittenBase is Base of a store with a table that cannot be attached elsewhere.
+func RewrittenBase(ctx context.Context, s state.Store, lo, hi []byte, upload uploadFunc) ([]state.File, error) {
+	return s.(*store).base(ctx, lo, hi, upload, true)
+}
