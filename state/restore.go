@@ -81,7 +81,7 @@ type rewrite[K comparable] struct {
 	sink *storeWriter // nil on the memory backend
 	in   *entries
 	plan []target[K] // by Entry.State
-	// rehash says that keys of at least one state may belong to another group than before.
+	// rehash says that keys of at least one state may have another hash than before.
 	rehash bool
 
 	e   loaded[K]
@@ -130,20 +130,27 @@ func (w *rewrite[K]) run(ctx context.Context) error {
 
 // groups are the old groups that may hold keys of this subtask.
 func (w *rewrite[K]) groups() (GroupRange, error) {
-	w.rehash = w.from != w.s.cfg.MaxParallelism
+	w.rehash = w.r.States == nil // nothing is known before the files are open: they say it themselves
 	for _, d := range w.r.States {
 		if m := w.member(d.Name); m != nil {
 			w.rehash = w.rehash || Compare(d, w.s.declared(m)).Rehash
 		}
 	}
-	if w.r.States == nil {
-		// Nothing is known before the files are open: they say it themselves.
-		w.rehash = true
-	}
 	if w.rehash {
 		return GroupRange{End: w.from}, nil
 	}
-	return w.s.groups, nil
+	return regroup(w.s.groups, w.s.cfg.MaxParallelism, w.from), nil
+}
+
+// regroup is the least range of groups, of which there are to, that holds every hash whose group, of n groups, lies in r. Groups ascend with the hash.
+func regroup(r GroupRange, n, to int) GroupRange {
+	if r.Start >= r.End || n == to {
+		return r
+	}
+	// A group g of n holds the hashes whose upper half is at least g·2³²/n, rounded up.
+	first := (uint64(r.Start)<<32 + uint64(n) - 1) / uint64(n)
+	after := (uint64(r.End)<<32 + uint64(n) - 1) / uint64(n)
+	return GroupRange{Start: GroupOf(first<<32, to), End: GroupOf((after-1)<<32, to) + 1}
 }
 
 // name is what the operator calls the state that the files call by the given name.
@@ -382,12 +389,23 @@ func (s *Keyed[K]) rehash(key K) uint64 {
 	return s.hashKey(key)
 }
 
+// gone reports whether w.e had expired and goes to a state that does not know: tables hold such entries until they are compacted.
+func (w *rewrite[K]) gone(t *target[K]) bool {
+	if w.e.ExpiresMS == 0 || t.m.life().ttlMS != 0 && !t.clock || t.old.EventTimeTTL && w.s.cfg.EventTime == nil {
+		return false
+	}
+	return past(w.e.ExpiresMS, w.s.now(&lifetime{event: t.old.EventTimeTTL}))
+}
+
 // load hands w.e to its state.
 func (w *rewrite[K]) load(t *target[K]) error {
 	if w.e.Schema < 0 || w.e.Schema >= len(t.values) {
 		return fmt.Errorf("%w: schema id %d of an entry; state %q has %d", errCorrupt, w.e.Schema, t.old.Name, len(t.values))
 	}
 	w.e.schema = t.values[w.e.Schema]
+	if w.gone(t) {
+		return nil
+	}
 	if t.clock {
 		w.e.ExpiresMS = 0 // a stamp of another clock: the state gains its TTL now
 	}
