@@ -144,14 +144,19 @@ func (j *Job) Restarts() int { return j.j.Restarts() }
 // Checkpoints is the number of checkpoints completed in this process, and the id of the last.
 func (j *Job) Checkpoints() (completed uint64, lastID int64) { return j.j.Completed() }
 
-// Savepoint takes a savepoint while the job goes on, and returns its URI. It is never removed by the job.
-func (j *Job) Savepoint(ctx context.Context) (uri string, err error) {
-	return j.j.Savepoint(ctx, false, false)
+// Savepoint takes a savepoint while the job goes on, and returns its URI for Restore.From. It is portable unless NativeSavepoint is given: any graph that
+// claims its state may start from it, at any parallelism and number of key groups; see package checkpoint/savepoint. The job goes on while it
+// is written, by the caller's goroutine. The job never removes it.
+func (j *Job) Savepoint(ctx context.Context, opts ...SavepointOption) (uri string, err error) {
+	return j.j.Savepoint(ctx, savepointOptions(opts))
 }
 
 // Stop takes a savepoint, ends the job when everything in it is committed, and returns its URI. With drain the sources end their input
 // first, so that windows and event-time timers fire: for a job that will not be continued, since to the steps of one that is started from a drained
-// savepoint every record comes after the end of time, and so too late.
-func (j *Job) Stop(ctx context.Context, drain bool) (uri string, err error) {
-	return j.j.Savepoint(ctx, true, drain)
+// savepoint every record comes after the end of time, and so too late. The portable form is made when the job has ended; should that
+// fail, the error names the native form, which is kept.
+func (j *Job) Stop(ctx context.Context, drain bool, opts ...SavepointOption) (uri string, err error) {
+	o := savepointOptions(opts)
+	o.Stop, o.Drain = true, drain
+	return j.j.Savepoint(ctx, o)
 }

@@ -121,7 +121,7 @@ func TestMetrics(t *testing.T) {
 			"millrace_checkpoint_duration_seconds":               0,
 		})
 		time.Sleep(time.Minute)
-		uri, err := j.Savepoint(t.Context())
+		uri, err := j.Savepoint(t.Context(), dataflow.NativeSavepoint())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/checkpoint"
+	"github.com/millrace-io/millrace/checkpoint/savepoint"
 	"github.com/millrace-io/millrace/connectors/memory"
 	"github.com/millrace-io/millrace/dataflow"
 	"github.com/millrace-io/millrace/operators"
@@ -30,8 +31,13 @@ func countGraph(src memory.Source[event], sink *memory.Sink[total], uid string) 
 }
 
 // TestStopWithSavepointAndRescale stops a job in mid stream with a savepoint and starts it again from there with another parallelism, state
-// backend and storage, three times; the output is that of one run.
+// backend and storage, three times; the output is that of one run. From a portable savepoint the number of key groups is another one too.
 func TestStopWithSavepointAndRescale(t *testing.T) {
+	t.Run("portable", func(t *testing.T) { stopAndRescale(t, [3]int{128, 60, 200}) })
+	t.Run("native", func(t *testing.T) { stopAndRescale(t, [3]int{128, 128, 128}, dataflow.NativeSavepoint()) })
+}
+
+func stopAndRescale(t *testing.T, maxParallelism [3]int, form ...dataflow.SavepointOption) {
 	src, sink := events(4, 4000, 64), memory.NewSink[total]()
 	src.PerCheckpoint = 250
 	from := ""
@@ -48,7 +54,7 @@ func TestStopWithSavepointAndRescale(t *testing.T) {
 	defer cancel()
 	for i, r := range runs {
 		j, err := countGraph(src, sink, "count").Start(ctx, dataflow.Options{
-			Parallelism: r.parallelism, State: r.backend, Restore: dataflow.Restore{From: from},
+			Parallelism: r.parallelism, MaxParallelism: maxParallelism[i], State: r.backend, Restore: dataflow.Restore{From: from},
 			Checkpoint: checkpoint.Every(10*time.Millisecond, checkpoint.Dir(t.TempDir())),
 		})
 		if err != nil {
@@ -68,7 +74,7 @@ func TestStopWithSavepointAndRescale(t *testing.T) {
 				t.Fatalf("run %d ended early: %v", i, j.Wait())
 			}
 		}
-		if from, err = j.Stop(ctx, false); err != nil {
+		if from, err = j.Stop(ctx, false, form...); err != nil {
 			t.Fatal(err)
 		}
 		if sink.Len() == 16000 {
@@ -113,8 +119,8 @@ func TestSavepointOfARunningJob(t *testing.T) {
 	src.KeepOpen = true
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	j, err := countGraph(src, sink, "count").Start(ctx, dataflow.Options{Parallelism: 2,
-		Checkpoint: checkpoint.Every(10*time.Millisecond, checkpoint.Dir(t.TempDir()))})
+	store := checkpoint.Dir(t.TempDir())
+	j, err := countGraph(src, sink, "count").Start(ctx, dataflow.Options{Parallelism: 2, Checkpoint: checkpoint.Every(10*time.Millisecond, store)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,9 +131,26 @@ func TestSavepointOfARunningJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s, err := savepoint.Open(ctx, uri)
+	if err != nil || !s.Portable() || len(s.Manifest().Operators) != 3 {
+		t.Fatalf("savepoint %s: %+v, %v", uri, s, err)
+	}
+	if _, pins, err := checkpoint.List(ctx, store); err != nil || len(pins) != 0 {
+		t.Errorf("pinned savepoints %v, %v, want none: the portable form needs none", pins, err)
+	}
+	elsewhere := t.TempDir()
+	if uri, err = j.Savepoint(ctx, dataflow.SavepointTo(checkpoint.Dir(elsewhere)), dataflow.SavepointAs(savepoint.Options{Codec: state.RowsDeflate})); err != nil || !strings.HasSuffix(uri, elsewhere) {
+		t.Errorf("savepoint %s, %v, want it in %s", uri, err, elsewhere)
+	}
+	if uri, err = j.Savepoint(ctx, dataflow.SavepointTo(checkpoint.Dir(elsewhere))); !errors.Is(err, checkpoint.ErrExists) || !strings.Contains(err.Error(), "native form") {
+		t.Errorf("a savepoint in the place of another: %s, %v, want an error that names the native form", uri, err)
+	}
+	if uri, err = j.Savepoint(ctx, dataflow.NativeSavepoint()); err != nil {
+		t.Fatal(err)
+	}
 	m, _, err := checkpoint.Load(ctx, uri)
-	if err != nil || !m.Savepoint || len(m.Operators) != 3 {
-		t.Fatalf("savepoint %s: %+v, %v", uri, m, err)
+	if _, pins, perr := checkpoint.List(ctx, store); err != nil || perr != nil || !m.Savepoint || len(pins) != 2 {
+		t.Errorf("native savepoint %s: %+v, %v with %d pins, %v, want 2: that of the failed one is kept", uri, m, err, len(pins), perr)
 	}
 	if _, err := j.Stop(ctx, true); err != nil {
 		t.Fatal(err)

@@ -67,6 +67,7 @@ type Job struct {
 	questions chan chan<- attemptFacts
 
 	mu       sync.Mutex
+	leading  *checkpoint.Journal // of the newest attempt
 	running  []*task
 	restarts int
 	status   status
@@ -129,9 +130,9 @@ func (j *Job) Restarts() int {
 	return j.restarts
 }
 
-// Savepoint takes a savepoint and returns its URI. With stop the job ends when the savepoint and its commits are done; with drain,
+// pinned takes a native savepoint and returns its URI. With stop the job ends when the savepoint and its commits are done; with drain,
 // the sources end their input first, so that all timers and windows fire.
-func (j *Job) Savepoint(ctx context.Context, stop, drain bool) (string, error) {
+func (j *Job) pinned(ctx context.Context, stop, drain bool) (string, error) {
 	r := &savepointRequest{stop: stop || drain, drain: drain, done: make(chan savepointResult, 1)}
 	select {
 	case j.requests <- r:
@@ -252,6 +253,7 @@ func (a *attempt) begin(ctx context.Context, number int) error {
 		if a.journal, err = checkpoint.Lead(ctx, s, j.cfg.Logger); err != nil {
 			return err
 		}
+		j.setJournal(a.journal)
 		a.epoch, a.firstID = a.journal.Epoch(), a.journal.NextID()
 		a.name = fmt.Sprintf("%d-%08x", a.epoch, rand.Uint32())
 		if m := a.journal.Latest(); m != nil {
