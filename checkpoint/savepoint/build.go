@@ -153,11 +153,13 @@ func (b *Builder) descriptor(uid, name string) (state.Descriptor, bool) {
 	return d, ok
 }
 
-// Declare adds a state to an operator, and the operator where there is none. It gives d an ID, and does nothing when the state is there as it is
-// declared.
+// Declare adds a state to an operator, and the operator where there is none. Schemas of d, with Value among them, are those that entries may have; nil for Value
+// alone. It gives d an ID, and does nothing when the state is there as it is declared.
 func (b *Builder) Declare(uid string, d state.Descriptor) {
 	op := b.operator(uid)
-	d.Schemas = nil
+	if len(d.Schemas) > 0 && !slices.Contains(d.Schemas, d.Value) {
+		b.fault(fmt.Errorf("savepoint: state %q of operator %q has schemas without its own, %s", d.Name, uid, d.Value))
+	}
 	next := 0
 	for _, have := range op.descriptors() {
 		next = max(next, have.ID+1)
