@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 
@@ -25,7 +26,8 @@ type backend struct {
 	opts  Options
 
 	mu    sync.Mutex
-	cache *pebble.Cache // of all open stores; nil while there is none
+	cache *pebble.Cache     // blocks of all open stores; nil while there is none
+	files *pebble.FileCache // open files of all open stores
 	users int
 
 	copies copies
@@ -71,7 +73,7 @@ func (b *backend) open(dir string, log *zap.Logger) (_ *store, err error) {
 	if s.lock, err = fs.Lock(fs.PathJoin(dir, lockName)); err != nil {
 		return nil, errors.Join(fmt.Errorf("pebblestate: lock %s: %w", dir, err), fs.RemoveAll(dir))
 	}
-	s.db, err = pebble.Open(fs.PathJoin(dir, "db"), b.pebbleOptions(b.acquire(), s.health, s.objects))
+	s.db, err = pebble.Open(fs.PathJoin(dir, "db"), b.pebbleOptions(s.health, s.objects))
 	if err == nil {
 		err = s.health.err()
 	}
@@ -121,10 +123,13 @@ func segment(s string) string {
 	return p
 }
 
-func (b *backend) pebbleOptions(cache *pebble.Cache, h *health, objects *objects) *pebble.Options {
+// pebbleOptions takes part in the shared caches until release.
+func (b *backend) pebbleOptions(h *health, objects *objects) *pebble.Options {
+	cache, files := b.acquire()
 	o := &pebble.Options{
 		FS:                 guardFS{b.opts.FS, h},
 		Cache:              cache,
+		FileCache:          files,
 		DisableWAL:         true,
 		FormatMajorVersion: sst.Format,
 		MemTableSize:       uint64(b.opts.MemTableBytes),
@@ -133,7 +138,6 @@ func (b *backend) pebbleOptions(cache *pebble.Cache, h *health, objects *objects
 		L0StopWritesThreshold:       1 << 20,
 		L0CompactionThreshold:       4,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
-		MaxOpenFiles:                500,
 		EventListener:               h.listener(),
 		Logger:                      logger{h.log.Sugar(), h},
 	}
@@ -147,25 +151,30 @@ func (b *backend) pebbleOptions(cache *pebble.Cache, h *health, objects *objects
 	return o
 }
 
-// acquire is the shared block cache, made for the first store.
-func (b *backend) acquire() *pebble.Cache {
+// maxOpenFiles bounds the files, of all stores of a backend, that are kept open for reading.
+const maxOpenFiles = 1000
+
+// acquire is the shared caches, made for the first store.
+func (b *backend) acquire() (*pebble.Cache, *pebble.FileCache) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.users == 0 {
 		b.cache = pebble.NewCache(b.opts.BlockCacheBytes)
+		b.files = pebble.NewFileCache(runtime.GOMAXPROCS(0), maxOpenFiles)
 	}
 	b.users++
-	return b.cache
+	return b.cache, b.files
 }
 
-// release frees the block cache with the last store, and lets the local copies of objects go.
+// release frees the caches with the last store, and lets the local copies of objects go.
 func (b *backend) release() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.users--; b.users > 0 {
 		return nil
 	}
+	b.files.Unref()
 	b.cache.Unref()
-	b.cache = nil
+	b.cache, b.files = nil, nil
 	return b.copies.close()
 }

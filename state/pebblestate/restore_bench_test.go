@@ -92,6 +92,30 @@ func newBulk(b *testing.B, keys, deltas, perDelta, old int) *bulk {
 	return k
 }
 
+// repeated are the handles, and before them copies of those of the base under other names and key groups.
+func (k *bulk) repeated(b *testing.B, copies int) []state.File {
+	b.Helper()
+	var more []state.File
+	for c := 1; c < copies; c++ {
+		for _, h := range k.handles {
+			if h.Kind == state.FileDelta {
+				continue
+			}
+			content, err := k.files.get(h.Name)
+			if err != nil {
+				b.Fatal(err)
+			}
+			h.Name = k.files.put(content)
+			h.Groups = state.GroupRange{Start: h.Groups.Start + 128*c, End: h.Groups.End + 128*c}
+			h.Lo, h.Hi = bytes.Clone(h.Lo), bytes.Clone(h.Hi)
+			binary.BigEndian.PutUint16(h.Lo, uint16(h.Groups.Start))
+			binary.BigEndian.PutUint16(h.Hi, uint16(h.Groups.End-1))
+			more = append(more, h)
+		}
+	}
+	return append(more, k.handles...)
+}
+
 // tableWriter writes tables of some MB.
 type tableWriter struct {
 	b     *testing.B
@@ -212,26 +236,7 @@ func BenchmarkRestore(b *testing.B) {
 		b.Run(size.name, func(b *testing.B) {
 			k := newBulk(b, 5_000_000, size.deltas, 10_000, 1)
 			k.files.latency, k.files.bytesPerSec = 10*time.Millisecond, 100e6
-			handles := slices.Clone(k.handles)
-			for c := 1; c < size.copies; c++ {
-				var more []state.File
-				for _, h := range k.handles {
-					if h.Kind == state.FileDelta {
-						continue
-					}
-					content, err := k.files.get(h.Name)
-					if err != nil {
-						b.Fatal(err)
-					}
-					h.Name = k.files.put(content)
-					h.Groups = state.GroupRange{Start: h.Groups.Start + 128*c, End: h.Groups.End + 128*c}
-					h.Lo, h.Hi = bytes.Clone(h.Lo), bytes.Clone(h.Hi)
-					h.Lo[0], h.Lo[1] = byte(h.Groups.Start>>8), byte(h.Groups.Start)
-					binary.BigEndian.PutUint16(h.Hi, uint16(h.Groups.End-1))
-					more = append(more, h)
-				}
-				handles = append(more, handles...)
-			}
+			handles := k.repeated(b, size.copies)
 			var ready, first time.Duration
 			var gets []time.Duration
 			start := processCPU()

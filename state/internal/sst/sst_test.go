@@ -49,10 +49,33 @@ type version struct {
 	deleted bool
 }
 
+func key(i int) []byte { return fmt.Appendf(nil, "%03d", i) }
+
+// write adds ranges and points below 61.
+func write(w *sst.Writer, points map[int]version, ranges [][2]int) error {
+	for _, r := range ranges {
+		if err := w.DeleteRange(key(r[0]), key(r[1])); err != nil {
+			return err
+		}
+	}
+	for k := range 61 {
+		p, ok := points[k]
+		var err error
+		if ok && p.deleted {
+			err = w.Delete(key(k))
+		} else if ok {
+			err = w.Set(key(k), []byte(p.value))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // TestMerge compares merges of random tables with a map.
 func TestMerge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		key := func(i int) []byte { return fmt.Appendf(nil, "%03d", i) }
 		newest := map[int]version{} // of each key, lower ranks win
 		var inputs []sst.Input
 		for rank := range rapid.IntRange(1, 6).Draw(t, "tables") {
@@ -68,26 +91,7 @@ func TestMerge(t *testing.T) {
 				at = rapid.IntRange(at, 60).Draw(t, "from")
 				ranges = append(ranges, [2]int{at, at + rapid.IntRange(1, 30).Draw(t, "width")})
 			}
-			content := build(t, func(w *sst.Writer) error {
-				for _, r := range ranges {
-					if err := w.DeleteRange(key(r[0]), key(r[1])); err != nil {
-						return err
-					}
-				}
-				for k := range 61 {
-					p, ok := points[k]
-					var err error
-					if ok && p.deleted {
-						err = w.Delete(key(k))
-					} else if ok {
-						err = w.Set(key(k), []byte(p.value))
-					}
-					if err != nil {
-						return err
-					}
-				}
-				return nil
-			})
+			content := build(t, func(w *sst.Writer) error { return write(w, points, ranges) })
 			inputs = append(inputs, sst.Input{Name: fmt.Sprint(rank), Rank: rank, Lo: key(lo), Hi: key(hi), Open: func(context.Context) (sst.Source, error) { return sst.Bytes(content), nil }})
 			for k := lo; k < hi; k++ {
 				if _, known := newest[k]; known {
