@@ -16,6 +16,7 @@ import (
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/state"
 	"github.com/millrace-io/millrace/state/memstate"
+	"github.com/millrace-io/millrace/state/pebblestate"
 )
 
 // basket is a step with a state of each kind, timers included.
@@ -122,7 +123,7 @@ func portable(t *testing.T, uri string) string {
 // TestAppAStartsAppB: the savepoint of one application starts another with other names, parallelism and max parallelism, and back; every mapped state
 // is the same all the way.
 func TestAppAStartsAppB(t *testing.T) {
-	backends := map[string]func() state.Backend{"memory": memstate.New}
+	backends := map[string]func() state.Backend{"memory": memstate.New, "pebble": func() state.Backend { return pebblestate.Dir(t.TempDir()) }}
 	for name, backend := range backends {
 		for form, convert := range map[string]func(*testing.T, string) string{"native": func(_ *testing.T, uri string) string { return uri }, "portable": portable} {
 			t.Run(name+" "+form, func(t *testing.T) { roundTrip(t, backend, convert) })
