@@ -264,8 +264,7 @@ func (r *restore) moves(old *OperatorState, op OperatorInfo) (rewritten, reread 
 	for _, d := range old.States {
 		to, ok := r.routes.states[place{old.UID, d.Name}]
 		if !ok || to.uid != op.UID {
-			rewritten = true // the number of the state would be given again while entries of it are there
-			continue
+			continue // its entries are deleted where they are
 		}
 		i := slices.IndexFunc(op.States, func(n state.Descriptor) bool { return n.Name == to.state })
 		c := state.Compare(d, op.States[i])
