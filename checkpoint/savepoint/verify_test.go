@@ -3,6 +3,7 @@ package savepoint_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -67,11 +68,13 @@ func readAll(t *testing.T, uri string) error {
 	return nil
 }
 
+var damagePositions = flag.Int("damage.positions", 300, "how many bits are flipped, one after the other, over all files of a savepoint")
+
 // TestFlippedBits: every flipped bit, in any file, is found by Verify and by a restore, which name the file; in a container file with the place.
 func TestFlippedBits(t *testing.T) {
 	d := newDamaged(t)
 	r := rand.New(rand.NewPCG(11, 12))
-	for n := range 300 {
+	for n := range *damagePositions {
 		path := d.files[n%len(d.files)]
 		data := append([]byte(nil), d.whole[path]...)
 		at := r.IntN(len(data))
