@@ -199,12 +199,13 @@ func (t *task) inFlight(yield func(d exchange.Delivery, from int) bool) {
 	}
 }
 
-// pollMax is how many records a source emits before it looks at its mailbox: fewer when its chain is slow, so that a checkpoint soon begins.
+// pollMax is how many records a source emits before it looks at its mailbox. A poll cannot be interrupted: where barriers may overtake, it is short enough for
+// what its records become to fit into the overdraft, and shorter when the chain is slow.
 func (t *task) pollMax() int {
 	if !t.over.on {
 		return pollRecords
 	}
-	return min(pollRecords, t.over.pace.stride*pollRecords/strideMax)
+	return t.over.pace.stride
 }
 
 // unaligned reports whether barriers may overtake records.
