@@ -146,7 +146,7 @@ func (k *asyncByKey[K, In, Out]) eachKey(f func(hash uint64) error) error {
 	for {
 		key, hash, _, ok := k.index.PopDue(state.EventTime, math.MaxInt64)
 		if !ok {
-			return nil
+			return k.index.Err()
 		}
 		k.s.SetCurrent(key, hash)
 		if err := f(hash); err != nil {

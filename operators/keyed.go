@@ -270,7 +270,7 @@ func (b *keyedTask[K, Out]) fire(d state.Domain, upToMS int64, f func(*Ctx[K, Ou
 	for {
 		key, hash, ts, ok := b.timers.PopDue(d, upToMS)
 		if !ok {
-			return nil
+			return b.timers.Err()
 		}
 		if f == nil {
 			continue

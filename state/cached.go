@@ -1,21 +1,16 @@
 package state
 
-import (
-	"math/bits"
-)
-
 // Above a Store the decoded tables are a bounded write-back cache. A slot knows whether its value differs from the store's
 // (metaDirty), whether the key is known to be absent (metaAbsent), and whether the store is known to hold nothing (metaFresh).
-// Room is made one key group at a time by second chance: a sweep drops the slots that nobody used since the last one.
+// Room is made by s3fifo, see evict.go.
 
 // above is the part of Keyed that deals with the store beneath.
 type above struct {
 	uid     string
 	subtask int
 
-	store  Store
-	budget int64 // bytes, of all decoded tables
-	hand   int   // which group of which state makes room next
+	store Store
+	room
 	// due are the ends of the earliest buckets in the index of the store, by clock.
 	due  [clockCount]int64
 	out  *storeWriter // of evictions
@@ -46,20 +41,24 @@ func (t *objects[K, O]) life() *lifetime { return &t.lifetime }
 
 // sizes estimates the memory of a decoded table.
 type sizes struct {
-	slotBytes int64 // of one slot
+	slotBytes int64 // of one slot with its share of free ones
 	elemBytes int64 // of one element of an object
-	capacity  int64 // slots
-	elems     int64
+	elems     int64 // of all objects
 	variable  bool
 	extra     int64 // bytes beyond elemBytes of one element, a moving average of twice the encoded length
 	sets      uint
 }
 
 func (s *sizes) init(slotBytes, elemBytes int64, variable bool) {
-	*s = sizes{slotBytes: slotBytes, elemBytes: elemBytes, variable: variable}
+	// A growing table is between three eighths and three quarters full, 9/16 on average.
+	*s = sizes{slotBytes: slotBytes*16/9 + policyBytes, elemBytes: elemBytes, variable: variable}
 }
 
-func (s *sizes) memory() int64 { return s.capacity*s.slotBytes + s.elems*(s.elemBytes+s.extra) }
+func (c *cells[K, V]) memory() int64 { return int64(c.live()) * (c.slotBytes + c.extra) }
+
+func (t *objects[K, O]) memory() int64 {
+	return int64(t.live())*t.slotBytes + t.elems*(t.elemBytes+t.extra)
+}
 
 // observe learns from the length of one encoded value.
 func (s *sizes) observe(encoded int) {
@@ -143,95 +142,6 @@ func (s *Keyed[K]) deleteAll(state int) error {
 		s.currentRun(s.group).copy(ChangeDeleteRange, lo, nil)
 	}
 	return s.store.Apply([]Change{{Kind: ChangeDeleteRange, Key: lo, End: after(nil, lo)}})
-}
-
-// makeRoom evicts until the decoded tables are within the budget. No slot or object that is not pinned may be held across it.
-func (s *Keyed[K]) makeRoom() error {
-	if s.store == nil {
-		return nil
-	}
-	size := s.memory()
-	if size <= s.budget {
-		return nil
-	}
-	if s.out == nil {
-		s.out = &storeWriter{store: s.store}
-	}
-	// Four rounds bring every reference count to zero; what is left then is pinned.
-	for n := 4 * len(s.members) * int(s.span); n > 0 && size > s.budget-s.budget/8; n-- {
-		s.hand = (s.hand + 1) % (len(s.members) * int(s.span))
-		m := s.members[s.hand%len(s.members)]
-		size -= m.memory()
-		if err := m.evict(s.hand/len(s.members), s.out); err != nil {
-			return err
-		}
-		size += m.memory()
-	}
-	if err := s.out.flush(); err != nil {
-		return err
-	}
-	return s.overflow()
-}
-
-func (s *Keyed[K]) memory() (n int64) {
-	for _, m := range s.members {
-		n += m.memory()
-	}
-	return n
-}
-
-// evictSlots keeps the slots of g for which keep is true, in an array that fits.
-func (t *table[K, V]) evictSlots(g *group[K, V], size *sizes, keep func(s *slot[K, V]) (bool, error)) error {
-	old := g.slots
-	if g.used == 0 {
-		return nil
-	}
-	kept := 0
-	for i := range old {
-		if old[i].meta == 0 {
-			continue
-		}
-		ok, err := keep(&old[i])
-		if err != nil {
-			return err
-		}
-		if ok {
-			kept++
-		} else {
-			old[i] = slot[K, V]{}
-		}
-	}
-	if kept == g.used {
-		return nil
-	}
-	capacity := 0
-	if kept > 0 {
-		capacity = max(minCapacity, 1<<bits.Len(uint(kept+kept/3)))
-	}
-	size.capacity += int64(capacity - len(old))
-	g.slots, g.used = nil, kept
-	if capacity > 0 {
-		g.slots = old
-		g.resize(capacity)
-	}
-	t.reset()
-	return nil
-}
-
-// evict implements tracked.
-func (c *cells[K, V]) evict(group int, w *storeWriter) error {
-	g := &c.groups[group]
-	return c.evictSlots(g, &c.sizes, func(s *slot[K, V]) (bool, error) {
-		if s.meta&metaRef != 0 {
-			s.meta -= metaRef1
-			return true, nil
-		}
-		c.elems--
-		if err := c.settle(group, s); err != nil {
-			return false, err
-		}
-		return false, c.writeSlot(group, s, w)
-	})
 }
 
 // writeSlot writes s if it is dirty.

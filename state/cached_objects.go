@@ -12,22 +12,6 @@ func (s *sizes) charge(counted *int, n int) {
 	*counted = n
 }
 
-// evict implements tracked: it keeps the objects of a group that were used lately or are pinned.
-func (t *objects[K, O]) evict(group int, w *storeWriter) error {
-	return t.evictSlots(&t.groups[group], &t.sizes, func(s *slot[K, *O]) (bool, error) {
-		if s.meta&metaRef != 0 {
-			s.meta -= metaRef1
-			return true, nil
-		}
-		h := t.head(s.val)
-		if h.pins > 0 {
-			return true, nil
-		}
-		t.charge(&h.counted, 0)
-		return false, t.writeObject(place[K]{group, s.hash, s.key}, s.val, w)
-	})
-}
-
 // writeObject writes an object that leaves the table to wherever it is needed.
 func (t *objects[K, O]) writeObject(p place[K], o *O, w *storeWriter) error {
 	h := t.head(o)

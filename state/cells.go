@@ -152,12 +152,13 @@ func (c *cells[K, V]) touchCached() (*slot[K, V], error) {
 			return nil, err
 		}
 	}
+	again := c.gen == c.k.gen
 	s := c.lookup()
 	if s == nil || c.k.store == nil {
 		return s, nil
 	}
-	if s.meta&metaRef != metaRef {
-		s.meta += metaRef1
+	if !again { // a record is one use, whatever it does
+		use(&s.meta)
 	}
 	if c.byRef && s.meta&c.k.frozen != 0 { // whoever gets the value may change it
 		return s, c.release(c.k.group, s)
@@ -181,10 +182,10 @@ func (c *cells[K, V]) add() (*slot[K, V], error) {
 	}
 	g := &c.groups[c.k.group]
 	c.own(g)
-	before := len(g.slots)
 	s := g.insert(c.k.hash, c.k.key)
-	c.capacity += int64(len(g.slots) - before)
-	c.elems++
+	if c.k.store != nil {
+		c.k.policy.add(c.id, c.k.hash)
+	}
 	c.g, c.cur, c.gen = g, s, c.k.gen
 	return s, nil
 }

@@ -26,7 +26,15 @@ type mortal interface {
 // CleanUp removes what has expired, up to some ten thousand entries of each state; what is left follows at later accesses and calls. The
 // host calls it after each watermark; Snapshot calls it by itself. It is never needed for what the states answer.
 func (s *Keyed[K]) CleanUp() error {
-	if !s.opened || len(s.mortals) == 0 {
+	if !s.opened {
+		return nil
+	}
+	if s.store != nil {
+		if err := s.weigh(); err != nil { // others may need the memory
+			return err
+		}
+	}
+	if len(s.mortals) == 0 {
 		return nil
 	}
 	s.clockGen = 0 // read the clock again
@@ -140,7 +148,6 @@ func (c *cells[K, V]) visitExpired(hash uint64, now int64) error {
 func (c *cells[K, V]) letGo(group int, s *slot[K, V]) (bool, error) {
 	k := c.k
 	if k.store == nil {
-		c.elems--
 		return true, nil
 	}
 	if s.meta&metaDirty != 0 && s.meta&metaFresh == 0 {
@@ -162,7 +169,6 @@ func (c *cells[K, V]) letGo(group int, s *slot[K, V]) (bool, error) {
 	if s.meta&metaDirty != 0 {
 		c.groups[group].dirty--
 	}
-	c.elems--
 	return true, nil
 }
 

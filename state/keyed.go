@@ -235,9 +235,9 @@ func (s *Keyed[K]) Open(b Backend, o OpenOptions) error {
 	if err != nil {
 		return fmt.Errorf("state: open the %s store of operator %q subtask %d: %w", b.Name(), o.UID, o.Subtask, err)
 	}
-	s.store, s.budget, s.due = store, 0, noneDue
+	s.store, s.room, s.due = store, room{}, noneDue
 	if store != nil {
-		s.budget = store.CacheBytes()
+		s.share = store.Budget().Share()
 	}
 	if err := s.begin(o); err != nil {
 		return errors.Join(err, s.closeStore())
@@ -305,6 +305,7 @@ func (s *Keyed[K]) closeStore() error {
 	if store == nil {
 		return nil
 	}
+	s.share.Close()
 	if err := store.Close(); err != nil {
 		return fmt.Errorf("state: close the store of operator %q subtask %d: %w", s.uid, s.subtask, err)
 	}

@@ -73,12 +73,12 @@ func (t *objects[K, O]) current() *O {
 	}
 	if t.gen != k.gen {
 		t.g, t.cur, t.gen = g, g.find(k.hash, k.key), k.gen
+		if t.cur != nil && k.store != nil {
+			use(&t.cur.meta)
+		}
 	}
 	if t.cur == nil {
 		return nil
-	}
-	if k.store != nil && t.cur.meta&metaRef != metaRef {
-		t.cur.meta += metaRef1
 	}
 	return t.cur.val
 }
@@ -86,9 +86,10 @@ func (t *objects[K, O]) current() *O {
 // create makes o the object of the current key, which has none.
 func (t *objects[K, O]) create(o *O) error {
 	g := &t.groups[t.k.group]
-	before := len(g.slots)
 	s := g.insert(t.k.hash, t.k.key)
-	t.capacity += int64(len(g.slots) - before)
+	if t.k.store != nil {
+		t.k.policy.add(t.id, t.k.hash)
+	}
 	s.val = o
 	t.g, t.cur, t.gen = g, s, t.k.gen
 	return nil

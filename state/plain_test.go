@@ -39,7 +39,7 @@ func (p plainStores) Open(state.OpenOptions) (state.Store, error) {
 func (p *plainStore) Name() string                                { return "plain" }
 func (p *plainStore) Validate() error                             { return nil }
 func (p *plainStore) Open(state.OpenOptions) (state.Store, error) { return p, nil }
-func (p *plainStore) CacheBytes() int64                           { return p.cache }
+func (p *plainStore) Budget() *state.Budget                       { return state.NewBudget(p.cache) }
 func (p *plainStore) Close() error                                { return nil }
 
 func (p *plainStore) fault(what string) error {

@@ -33,8 +33,8 @@ type Store interface {
 	// may be part of it or not. upload stores a table that no earlier base or Attach has stored. It takes long and uses no time of the
 	// task's goroutine.
 	Base(ctx context.Context, lo, hi []byte, upload func(ctx context.Context, groups GroupRange, fill func(w io.Writer) error) (File, error)) ([]File, error)
-	// CacheBytes is how much memory the decoded tables above the store may take, an estimate in bytes.
-	CacheBytes() int64
+	// Budget is the memory that the decoded tables and timers above the store share with others, an estimate.
+	Budget() *Budget
 	// Close frees the store with its files; it waits for nobody. A Table stays usable until it is removed, and what it needs is
 	// freed with the last of them. Base fails.
 	Close() error

@@ -21,9 +21,6 @@ type tracked interface {
 	// sweep writes to w what was dirty in one group at the first call and has not been written since, like drain in pieces. What changes meanwhile may be written
 	// or not. Marks stay.
 	sweep(group int, w *storeWriter, left *allowance) (done bool, err error)
-	// evict frees memory of one group. Changes are written to w before they are forgotten, frozen ones to frozenRun and marked ones to
-	// currentRun as well.
-	evict(group int, w *storeWriter) error
 	// attached is called once, after tables of a checkpoint have been attached to the store and before anything else.
 	attached() error
 }

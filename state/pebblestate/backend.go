@@ -22,8 +22,9 @@ import (
 
 // backend opens stores. It is used by several tasks at once.
 type backend struct {
-	given Options
-	opts  Options
+	given  Options
+	opts   Options
+	budget *state.Budget
 
 	mu    sync.Mutex
 	cache *pebble.Cache     // blocks of all open stores; nil while there is none

@@ -24,8 +24,9 @@ type Options struct {
 	Dir string
 	// FS is where Dir is. Default the operating system's file system; tests give one in memory.
 	FS vfs.FS
-	// CacheBytes is what the decoded values of one store may take, an estimate in bytes; a map or list that is being ranged over
-	// may exceed it. Default 64 MB, at least 4 kB.
+	// CacheBytes is what the decoded values and the timers in memory of all stores of the backend may take together, an estimate in bytes. A store alone may
+	// use nearly all of it; where several are busy each has its part. Up to a quarter is for timers. A map or list that is being ranged over may
+	// exceed it. Default 256 MB, at least 4 kB.
 	CacheBytes int64
 	// BlockCacheBytes is the memory for blocks of files, shared by all stores of the backend. Default 64 MB, at least 64 kB.
 	BlockCacheBytes int64
@@ -46,7 +47,7 @@ type Options struct {
 }
 
 const (
-	defaultCacheBytes      = 64 << 20
+	defaultCacheBytes      = 256 << 20
 	defaultBlockCacheBytes = 64 << 20
 	defaultMemTableBytes   = 16 << 20
 	defaultObjectCache     = 1 << 40
@@ -104,5 +105,5 @@ func Dir(dir string) state.Backend { return New(Options{Dir: dir}) }
 // New is the backend with the given options. Faults are reported by its Validate, before anything starts.
 func New(o Options) state.Backend {
 	d := o.withDefaults()
-	return &backend{given: o, opts: d, copies: copies{fs: d.FS, root: d.Dir, bound: d.ObjectCacheBytes, log: d.Log}}
+	return &backend{given: o, opts: d, budget: state.NewBudget(d.CacheBytes), copies: copies{fs: d.FS, root: d.Dir, bound: d.ObjectCacheBytes, log: d.Log}}
 }

@@ -30,7 +30,7 @@ type store struct {
 	bases   bases
 }
 
-func (s *store) CacheBytes() int64 { return s.b.opts.CacheBytes }
+func (s *store) Budget() *state.Budget { return s.b.budget }
 
 func (s *store) Get(dst, key []byte) ([]byte, bool, error) {
 	if err := s.health.err(); err != nil {
