@@ -160,9 +160,7 @@ func verifyState(t *testing.T, src memory.Source[event], store checkpoint.Storag
 			continue
 		}
 		for _, sub := range o.Subtasks {
-			for _, f := range sub.Files {
-				readTotals(t, files, f, got)
-			}
+			readTotals(t, state.Restore{Files: files, Handles: sub.Files, States: o.States, MaxParallelism: m.MaxParallelism}, sub.Groups, got)
 		}
 	}
 	if want := replay(src); !maps.Equal(got, want) {
@@ -170,38 +168,32 @@ func verifyState(t *testing.T, src memory.Source[event], store checkpoint.Storag
 	}
 }
 
-// readTotals adds what one state file holds of the states "count" and "sum".
-func readTotals(t *testing.T, files state.Files, f state.File, got map[string]total) {
+// readTotals adds what the files of one subtask hold of the states "count" and "sum".
+func readTotals(t *testing.T, r state.Restore, groups state.GroupRange, got map[string]total) {
 	t.Helper()
-	r, err := files.Read(t.Context(), f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
 	keys, values := serde.MustFor[string](), serde.MustFor[int64]()
-	type entry struct {
-		state int
-		key   string
-		value int64
-	}
-	var entries []entry
-	h, err := state.ReadFile(r, func(e state.Entry) error {
-		x := entry{state: e.State}
-		return errors.Join(keys.Decode(e.Key, &x.key), values.Decode(e.Value, &x.value), func() error { entries = append(entries, x); return nil }())
+	_, err := state.ReadEntries(t.Context(), r, groups, func(states []state.Descriptor, e state.Entry) error {
+		var key string
+		var value int64
+		if err := keys.Decode(e.Key, &key); err != nil {
+			return err
+		}
+		if err := values.Decode(e.Value, &value); err != nil {
+			return err
+		}
+		v := got[key]
+		v.Key = key
+		switch states[e.State].Name {
+		case "count":
+			v.Count += value
+		case "sum":
+			v.Sum += value
+		}
+		got[key] = v
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, e := range entries {
-		v := got[e.key]
-		v.Key = e.key
-		switch h.States[e.state].Name {
-		case "count":
-			v.Count += e.value
-		case "sum":
-			v.Sum += e.value
-		}
-		got[e.key] = v
 	}
 }
 
