@@ -12,7 +12,7 @@ import (
 
 var (
 	simSeed      = flag.Uint64("sim.seed", 0, "replay one history of the coordinator simulator; 0 runs many")
-	simHistories = flag.Int("sim.histories", 20000, "histories of the coordinator simulator")
+	simHistories = flag.Int("sim.histories", 5000, "histories of the coordinator simulator")
 )
 
 // sim is a model of a job around one Coordinator at a time: it loses nothing but order. Messages wait in a bag; each step delivers
@@ -30,22 +30,31 @@ type sim struct {
 	calm  bool    // no more faults: everything has to come to an end
 	ended bool    // every task of this attempt has been told to end
 
-	inFlight  int64 // id, 0 for none
-	acked     map[TaskID]bool
-	enums     map[string]bool
-	expect    map[string][]string // committables by uid, of the checkpoint in flight, as acknowledged first
-	durable   map[int64]bool      // ids whose Persisted without error was delivered in this attempt
-	persisted map[int64]bool      // ids of this attempt for which Persist was returned
-	lastID    int64               // newest id ever triggered in this attempt
-	completed int64               // newest durable id of all attempts
-	committed map[string]bool     // every committable ever committed
-	made      map[string]bool     // committables acknowledged to a checkpoint that became durable, or that needs no storage
-	commits   map[int64]int       // Commit actions by id in this attempt
+	flights   map[int64]*simFlight  // triggered, and neither done nor aborted
+	prepared  map[TaskID][]Prepared // what each sink's task holds: all that it has prepared since the last completion that it knows
+	durable   map[int64]bool        // ids whose Persisted without error was delivered in this attempt
+	persisted map[int64]bool        // ids of this attempt for which Persist was returned
+	lastID    int64                 // newest id ever triggered in this attempt
+	notified  int64                 // newest id of this attempt that tasks were told of
+	failed    int                   // checkpoints aborted for a fault since one was durable
+	aborts    int
+	overtaken int
+	completed int64           // newest durable id of all attempts
+	committed map[string]bool // every committable ever committed
+	made      map[string]bool // committables of tasks that were prepared up to a checkpoint that became durable, or that needs no storage
+	commits   map[int64]int   // Commit actions by id in this attempt
 	requests  int
 	answers   map[int]int
-	last      Trigger
 	over      string // "", "finish" or "fail"
 	failures  int
+}
+
+// simFlight is a checkpoint in flight.
+type simFlight struct {
+	trigger Trigger
+	acked   map[TaskID]bool
+	enums   map[string]bool
+	holds   map[string][]Prepared // by uid, of all subtasks: what was prepared up to this checkpoint in this attempt
 }
 
 func TestCoordinatorSimulator(t *testing.T) {
@@ -61,7 +70,7 @@ func TestCoordinatorSimulator(t *testing.T) {
 		return
 	}
 	base := uint64(time.Now().UnixNano())
-	var finished, failures, savepoints int
+	var finished, failures, savepoints, aborts, overtaken int
 	for i := range *simHistories {
 		seed := base + uint64(i)
 		s := newSim(seed)
@@ -71,17 +80,23 @@ func TestCoordinatorSimulator(t *testing.T) {
 		finished++
 		failures += s.failures
 		savepoints += s.requests
+		aborts += s.aborts
+		overtaken += s.overtaken
 	}
-	t.Logf("seeds %d…: %d histories, %d failed attempts, %d savepoints asked for", base, finished, failures, savepoints)
-	if failures == 0 || savepoints == 0 {
-		t.Fatal("the simulator has injected no faults or asked for no savepoints")
+	t.Logf("seeds %d…: %d histories, %d failed attempts, %d savepoints asked for, %d checkpoints aborted, %d subsumed", base, finished, failures, savepoints, aborts, overtaken)
+	if failures == 0 || savepoints == 0 || aborts == 0 || overtaken == 0 {
+		t.Fatal("the simulator has injected no faults, asked for no savepoints, or no checkpoint was aborted or subsumed")
 	}
 }
 
 func newSim(seed uint64) *sim {
 	s := &sim{rng: rand.New(rand.NewPCG(seed, 1)), now: time.UnixMilli(0), committed: map[string]bool{}, made: map[string]bool{}, answers: map[int]int{}}
 	s.cfg = CoordinatorConfig{Job: "sim", MaxParallelism: 8, Durable: s.rng.IntN(5) > 0, Retain: 2,
-		MinPause: time.Duration(s.rng.IntN(3)) * time.Second, Timeout: time.Duration(s.rng.IntN(3)) * time.Minute}
+		MinPause: time.Duration(s.rng.IntN(3)) * time.Second, Timeout: time.Duration(s.rng.IntN(3)) * time.Minute,
+		TolerableFailures: s.rng.IntN(3), MaxConcurrent: s.rng.IntN(4)}
+	if s.cfg.MaxConcurrent > 1 {
+		s.cfg.MinPause = 0
+	}
 	if s.cfg.Durable && s.rng.IntN(4) > 0 {
 		s.cfg.Interval = time.Duration(1+s.rng.IntN(10)) * time.Second
 	}
@@ -101,8 +116,9 @@ func newSim(seed uint64) *sim {
 func (s *sim) attempt() {
 	s.cfg.Epoch++
 	s.cfg.FirstID = s.completed + 1
-	s.lastID, s.inFlight, s.over, s.ended = s.completed, 0, "", false
+	s.lastID, s.notified, s.failed, s.over, s.ended = s.completed, s.completed, 0, "", false
 	s.durable, s.persisted, s.commits = map[int64]bool{}, map[int64]bool{}, map[int64]int{}
+	s.flights, s.prepared = map[int64]*simFlight{}, map[TaskID][]Prepared{}
 	// What the failed attempt left on its way stays on its way.
 	s.old = append(s.old, s.bag...)
 	s.bag = nil
@@ -148,7 +164,7 @@ func (s *sim) pick() Event {
 	case n == 2 && !s.calm:
 		return InputEnded{Epoch: s.cfg.Epoch, Task: s.cfg.Tasks[s.rng.IntN(len(s.cfg.Tasks))]}
 	case n == 3 && !s.calm && s.rng.IntN(4) == 0:
-		return Declined{Epoch: s.cfg.Epoch, ID: s.lastID, Task: s.cfg.Tasks[0], Err: errors.New("declined")}
+		return Declined{Epoch: s.cfg.Epoch, ID: s.lastID - int64(s.rng.IntN(2)), Task: s.cfg.Tasks[0], Err: errors.New("declined")}
 	case n < 14 && len(s.bag) > 0:
 		i := s.rng.IntN(len(s.bag))
 		ev := s.bag[i]
@@ -170,35 +186,38 @@ func (s *sim) deliver(ev Event) error {
 	now := s.now
 	switch e := ev.(type) {
 	case Tick:
-		e.Now, ev = now, e
+		e.Now = now
+		ev = e
 	case RequestSavepoint:
-		e.Now, ev = now, e
+		e.Now = now
+		ev = e
 	case InputEnded:
-		e.Now, ev = now, e
+		e.Now = now
+		ev = e
 	case Declined:
-		e.Now, ev = now, e
+		e.Now = now
+		ev = e
 	case EnumeratorState:
-		e.Now, ev = now, e
-		if e.Epoch == s.cfg.Epoch && e.ID == s.inFlight {
-			s.enums[e.UID] = true
+		e.Now = now
+		ev = e
+		if f := s.flights[e.ID]; e.Epoch == s.cfg.Epoch && f != nil {
+			f.enums[e.UID] = true
 		}
 	case Ack:
-		e.Now, ev = now, e
-		if e.Epoch == s.cfg.Epoch && e.ID == s.inFlight && !s.acked[e.Task] {
-			s.acked[e.Task] = true
-			for _, snap := range e.Snapshots {
-				for _, c := range snap.Committables {
-					s.expect[snap.UID] = append(s.expect[snap.UID], string(c))
-				}
-			}
+		e.Now = now
+		ev = e
+		if f := s.flights[e.ID]; e.Epoch == s.cfg.Epoch && f != nil {
+			f.acked[e.Task] = true
 		}
 	case Persisted:
-		e.Now, ev = now, e
+		e.Now = now
+		ev = e
 		if e.Epoch == s.cfg.Epoch && s.persisted[e.ID] && e.Err == nil {
 			s.durable[e.ID] = true
 		}
 	case Committed:
-		e.Now, ev = now, e
+		e.Now = now
+		ev = e
 	}
 	s.log = append(s.log, fmt.Sprintf("%v %T%+v", now.Sub(time.UnixMilli(0)), ev, ev))
 	was := s.over
@@ -225,28 +244,27 @@ func (s *sim) judge(a Action) error {
 		return s.persist(a)
 	case Commit:
 		return s.commit(a)
+	case Aborted:
+		return s.aborted(a)
 	case NotifyCompleted:
-		if a.ID != s.lastID || s.cfg.Durable && !s.durable[a.ID] {
-			return fmt.Errorf("notify of %d, which is not durable", a.ID)
+		if s.flights[a.ID] == nil || s.cfg.Durable && !s.durable[a.ID] || a.ID <= s.notified {
+			return fmt.Errorf("notify of %d after %d", a.ID, s.notified)
 		}
+		s.notified, s.failed = a.ID, 0
 		if s.cfg.Durable {
-			s.complete()
+			s.complete(a.ID)
 		}
 	case SavepointDone:
 		s.answers[a.Ref.(int)]++
-		if a.Err != nil {
-			break
-		}
-		if !s.durable[a.ID] || !s.last.Savepoint || a.ID != s.last.ID {
+		if f := s.flights[a.ID]; a.Err == nil && (f == nil || !s.durable[a.ID] || !f.trigger.Savepoint) {
 			return fmt.Errorf("savepoint %d is said to be done", a.ID)
 		}
-		s.inFlight = 0
 	case Prune:
-		s.inFlight = 0
+		return s.closed(s.notified)
 	case Finish:
 		s.over = "finish"
-		if !s.last.Final && !s.last.Stop {
-			return fmt.Errorf("finish after checkpoint %+v", s.last)
+		if len(s.flights) > 1 || !s.cfg.Durable && s.closed(s.lastID) != nil {
+			return fmt.Errorf("finish with %d checkpoints in flight", len(s.flights))
 		}
 	case Fail:
 		s.over = "fail"
@@ -257,11 +275,54 @@ func (s *sim) judge(a Action) error {
 	return nil
 }
 
-func (s *sim) complete() {
-	s.completed = max(s.completed, s.lastID)
-	for _, cs := range s.expect {
-		for _, c := range cs {
-			s.made[c] = true
+// closed takes the checkpoint that was completed last out of the flights: its commits are done.
+func (s *sim) closed(id int64) error {
+	f := s.flights[id]
+	if f == nil {
+		return fmt.Errorf("%d is closed, which is not in flight", id)
+	}
+	delete(s.flights, id)
+	for other := range s.flights {
+		if other < id {
+			return fmt.Errorf("%d is closed while %d before it is in flight", id, other)
+		}
+	}
+	return nil
+}
+
+// aborted checks that the checkpoint may be given up. Nothing of it is lost: its tasks go on holding what they have prepared.
+func (s *sim) aborted(a Aborted) error {
+	f := s.flights[a.ID]
+	if f == nil || s.durable[a.ID] || f.trigger.Stop {
+		return fmt.Errorf("abort of %d, which cannot be given up", a.ID)
+	}
+	delete(s.flights, a.ID)
+	if errors.Is(a.Err, ErrSubsumed) {
+		s.overtaken++
+		return nil
+	}
+	s.aborts++
+	if !f.trigger.Savepoint {
+		if s.failed++; s.failed > s.cfg.TolerableFailures {
+			return fmt.Errorf("%d failures in a row are tolerated, at most %d should be", s.failed, s.cfg.TolerableFailures)
+		}
+	}
+	return nil
+}
+
+// complete notes that checkpoint id is complete, and with it everything prepared up to it; the tasks hear of it, some of them late.
+func (s *sim) complete(id int64) {
+	s.completed = max(s.completed, id)
+	for _, held := range s.flights[id].holds {
+		for _, p := range held {
+			for _, c := range p.Committables {
+				s.made[string(c)] = true
+			}
+		}
+	}
+	for task, held := range s.prepared {
+		if s.rng.IntN(3) > 0 {
+			s.prepared[task] = slices.DeleteFunc(slices.Clone(held), func(p Prepared) bool { return p.ID <= id })
 		}
 	}
 }
@@ -269,44 +330,73 @@ func (s *sim) complete() {
 var errPersist, errCommit = errors.New("not stored"), errors.New("not committed")
 
 func (s *sim) triggered(a Trigger) error {
-	if s.inFlight != 0 {
-		return fmt.Errorf("trigger of %d while %d is in flight", a.ID, s.inFlight)
+	for _, f := range s.flights {
+		if f.trigger.Savepoint || f.trigger.Final || a.Savepoint || a.Final || a.Stop {
+			return fmt.Errorf("trigger of %+v beside %+v", a, f.trigger)
+		}
+	}
+	if len(s.flights) >= max(s.cfg.MaxConcurrent, 1) {
+		return fmt.Errorf("trigger of %d with %d checkpoints in flight", a.ID, len(s.flights))
 	}
 	if a.ID != s.lastID+1 {
 		return fmt.Errorf("trigger of %d after %d", a.ID, s.lastID)
 	}
-	s.lastID, s.inFlight, s.last = a.ID, a.ID, a
-	s.acked, s.enums, s.expect = map[TaskID]bool{}, map[string]bool{}, map[string][]string{}
+	s.lastID = a.ID
+	f := &simFlight{trigger: a, acked: map[TaskID]bool{}, enums: map[string]bool{}, holds: map[string][]Prepared{}}
+	s.flights[a.ID] = f
 	for _, op := range s.cfg.Operators {
 		if op.Enumerator {
 			s.bag = append(s.bag, EnumeratorState{Epoch: s.cfg.Epoch, ID: a.ID, UID: op.UID})
 		}
 		for sub := range op.Parallelism {
-			snap := SubtaskSnapshot{UID: op.UID, Subtask: sub}
-			for i := range s.rng.IntN(3) {
-				if op.Committer {
-					snap.Committables = append(snap.Committables, fmt.Appendf(nil, "%d/%d/%s/%d/%d", s.cfg.Epoch, a.ID, op.UID, sub, i))
-				}
-			}
-			s.bag = append(s.bag, Ack{Epoch: s.cfg.Epoch, ID: a.ID, Task: TaskID{Name: op.UID, Subtask: sub}, Snapshots: []SubtaskSnapshot{snap}})
+			s.prepare(f, op, TaskID{Name: op.UID, Subtask: sub})
 		}
 	}
 	return nil
 }
 
-// everything reports what the checkpoint in flight lacks.
+// prepare has one task take part in a checkpoint. Sometimes it prepares nothing, as if it had given the alignment up: then it prepares more
+// at the next one. What it acknowledges may be on its way for long.
+func (s *sim) prepare(f *simFlight, op OperatorInfo, task TaskID) {
+	id := f.trigger.ID
+	var cs [][]byte
+	for i := range s.rng.IntN(3) {
+		if op.Committer {
+			cs = append(cs, fmt.Appendf(nil, "%d/%d/%s/%d/%d", s.cfg.Epoch, id, op.UID, task.Subtask, i))
+		}
+	}
+	held := slices.Clone(s.prepared[task])
+	if len(cs) > 0 {
+		held = append(held, Prepared{ID: id, Committables: cs})
+	}
+	s.prepared[task] = held
+	for _, p := range held {
+		if p.ID > s.notified {
+			f.holds[op.UID] = append(f.holds[op.UID], p)
+		}
+	}
+	s.bag = append(s.bag, Ack{Epoch: s.cfg.Epoch, ID: id, Task: task, Snapshots: []SubtaskSnapshot{{UID: op.UID, Subtask: task.Subtask, Prepared: held}}})
+}
+
+// everything reports what the checkpoint lacks.
 func (s *sim) everything(id int64) error {
-	if id != s.inFlight {
-		return fmt.Errorf("%d goes on while %d is in flight", id, s.inFlight)
+	f := s.flights[id]
+	if f == nil {
+		return fmt.Errorf("%d goes on, which is not in flight", id)
 	}
 	for _, task := range s.cfg.Tasks {
-		if !s.acked[task] {
+		if !f.acked[task] {
 			return fmt.Errorf("%d goes on without %s", id, task)
 		}
 	}
 	for _, op := range s.cfg.Operators {
-		if op.Enumerator && !s.enums[op.UID] {
+		if op.Enumerator && !f.enums[op.UID] {
 			return fmt.Errorf("%d goes on without the enumerator of %s", id, op.UID)
+		}
+	}
+	for other := range s.flights {
+		if other < id {
+			return fmt.Errorf("%d goes on before %d", id, other)
 		}
 	}
 	return nil
@@ -317,14 +407,14 @@ func (s *sim) persist(a Persist) error {
 	if err := s.everything(m.ID); err != nil {
 		return err
 	}
-	if !s.cfg.Durable || s.persisted[m.ID] {
+	if !s.cfg.Durable || s.persisted[m.ID] || m.ID <= s.completed {
 		return fmt.Errorf("persist of %d, which is not due", m.ID)
 	}
 	if err := m.Validate(); err != nil {
 		return err
 	}
 	for _, o := range m.Operators {
-		if err := s.same(o.UID, o.Committables); err != nil {
+		if err := s.same(m.ID, o.UID, o.Prepared(m.ID)); err != nil {
 			return err
 		}
 	}
@@ -332,22 +422,38 @@ func (s *sim) persist(a Persist) error {
 	var err error
 	if !s.calm && s.rng.IntN(20) == 0 {
 		err = errPersist
+		if s.rng.IntN(3) == 0 {
+			err = fmt.Errorf("%w: %w", errPersist, ErrFenced)
+		}
 	}
 	s.bag = append(s.bag, Persisted{Epoch: s.cfg.Epoch, ID: m.ID, Err: err})
 	return nil
 }
 
-// same compares committables with what was acknowledged, in any order of subtasks.
-func (s *sim) same(uid string, got [][]byte) error {
-	var texts []string
-	for _, c := range got {
-		texts = append(texts, string(c))
+// same compares committables with what the tasks held and was not committed: by id, in any order of subtasks.
+func (s *sim) same(id int64, uid string, got []Prepared) error {
+	var texts, want []string
+	last := int64(0)
+	for _, p := range got {
+		if p.ID <= last {
+			return fmt.Errorf("committables of %s: those of %d after those of %d", uid, p.ID, last)
+		}
+		last = p.ID
+		for _, c := range p.Committables {
+			texts = append(texts, fmt.Sprint(p.ID, " ", string(c)))
+		}
 	}
-	want := slices.Clone(s.expect[uid])
+	for _, p := range s.flights[id].holds[uid] {
+		for _, c := range p.Committables {
+			if !s.committed[string(c)] {
+				want = append(want, fmt.Sprint(p.ID, " ", string(c)))
+			}
+		}
+	}
 	slices.Sort(texts)
 	slices.Sort(want)
 	if !slices.Equal(texts, want) {
-		return fmt.Errorf("committables of %s are %v, want %v", uid, texts, want)
+		return fmt.Errorf("committables of %s in %d are %v, want %v", uid, id, texts, want)
 	}
 	return nil
 }
@@ -363,22 +469,26 @@ func (s *sim) commit(a Commit) error {
 		return fmt.Errorf("second commit of %d in one attempt", a.ID)
 	}
 	if !s.cfg.Durable {
-		s.complete()
+		s.complete(a.ID)
 	}
-	n := 0
+	sinks := map[string][]Prepared{}
 	for _, u := range a.Sinks {
-		if err := s.same(u.UID, u.Committables); err != nil {
+		sinks[u.UID] = u.Prepared
+	}
+	for _, op := range s.cfg.Operators {
+		if err := s.same(a.ID, op.UID, sinks[op.UID]); err != nil {
 			return err
 		}
-		for _, c := range u.Committables {
-			if n++; s.committed[string(c)] {
-				return fmt.Errorf("committable %s is committed twice", c)
-			}
-			s.committed[string(c)] = true
-		}
 	}
-	if want := len(slices.Concat(mapValues(s.expect)...)); n != want {
-		return fmt.Errorf("commit of %d has %d committables, want %d", a.ID, n, want)
+	for _, u := range a.Sinks {
+		for _, p := range u.Prepared {
+			for _, c := range p.Committables {
+				if s.committed[string(c)] {
+					return fmt.Errorf("committable %s is committed twice", c)
+				}
+				s.committed[string(c)] = true
+			}
+		}
 	}
 	var err error
 	if !s.calm && s.rng.IntN(20) == 0 {
@@ -386,14 +496,6 @@ func (s *sim) commit(a Commit) error {
 	}
 	s.bag = append(s.bag, Committed{Epoch: s.cfg.Epoch, ID: a.ID, Err: err})
 	return nil
-}
-
-func mapValues(m map[string][]string) [][]string {
-	var out [][]string
-	for _, v := range m {
-		out = append(out, v)
-	}
-	return out
 }
 
 func (s *sim) atEnd() error {

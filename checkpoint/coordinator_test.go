@@ -13,7 +13,7 @@ import (
 
 // script drives one Coordinator through a file of testdata/coordinator.
 //
-//	new interval=10s timeout=1m min-pause=0s retain=3 epoch=1 first=1 max-parallelism=8 not-durable
+//	new interval=10s timeout=1m min-pause=0s tolerate=0 concurrent=1 retain=3 epoch=1 first=1 max-parallelism=8 not-durable
 //	task NAME SUBTASKS           one line each
 //	op UID PARALLELISM [committer] [enumerator]
 //	----
@@ -22,7 +22,7 @@ import (
 //
 // Each event takes at=DURATION since the start (default: the time of the one before), id (default 1) and epoch (default 1).
 // An ack without input holds an empty snapshot for the uid that has the name of the task; else one line each: uid subtask
-// [committable…].
+// [committable…], where committable@3 was prepared for checkpoint 3.
 type script struct {
 	c     *Coordinator
 	start time.Time
@@ -80,6 +80,7 @@ func (s *script) create(t *testing.T, d *datadriven.TestData) string {
 	s.cfg = CoordinatorConfig{
 		Job: "job", Epoch: number(t, d, "epoch", 1), FirstID: number(t, d, "first", 0), MaxParallelism: int(number(t, d, "max-parallelism", 8)),
 		Interval: duration(t, d, "interval", 0), MinPause: duration(t, d, "min-pause", 0), Timeout: duration(t, d, "timeout", 0),
+		TolerableFailures: int(number(t, d, "tolerate", 0)), MaxConcurrent: int(number(t, d, "concurrent", 1)),
 		Durable: !d.HasArg("not-durable"), Retain: int(number(t, d, "retain", 3)),
 	}
 	for line := range strings.Lines(d.Input) {
@@ -158,11 +159,24 @@ func (s *script) snapshots(t *testing.T, d *datadriven.TestData, task TaskID) []
 		}
 		snap := SubtaskSnapshot{UID: f[0], Subtask: n}
 		for _, c := range f[2:] {
-			snap.Committables = append(snap.Committables, []byte(c))
+			snap.Prepared = prepared(snap.Prepared, c, number(t, d, "id", 1))
 		}
 		out = append(out, snap)
 	}
 	return out
+}
+
+// prepared adds committable c of checkpoint id, or of the one that it names.
+func prepared(to []Prepared, c string, id int64) []Prepared {
+	text, of, _ := strings.Cut(c, "@")
+	if n, err := strconv.ParseInt(of, 10, 64); err == nil {
+		id = n
+	}
+	if n := len(to); n > 0 && to[n-1].ID == id {
+		to[n-1].Committables = append(to[n-1].Committables, []byte(text))
+		return to
+	}
+	return append(to, Prepared{ID: id, Committables: [][]byte{[]byte(text)}})
 }
 
 func (s *script) print(actions []Action) string {
@@ -197,6 +211,9 @@ func (s *script) print(actions []Action) string {
 				if o.Committables != nil {
 					fmt.Fprintf(&b, " committables=%s", o.Committables)
 				}
+				for _, p := range o.Earlier {
+					fmt.Fprintf(&b, " of-%d=%s", p.ID, p.Committables)
+				}
 				b.WriteByte('\n')
 			}
 		case NotifyCompleted:
@@ -204,9 +221,15 @@ func (s *script) print(actions []Action) string {
 		case Commit:
 			fmt.Fprintf(&b, "commit id=%d", a.ID)
 			for _, u := range a.Sinks {
-				fmt.Fprintf(&b, " %s=%s", u.UID, u.Committables)
+				for _, p := range u.Prepared {
+					if fmt.Fprintf(&b, " %s=%s", u.UID, p.Committables); p.ID != a.ID {
+						fmt.Fprintf(&b, "@%d", p.ID)
+					}
+				}
 			}
 			b.WriteByte('\n')
+		case Aborted:
+			fmt.Fprintf(&b, "aborted id=%d %q\n", a.ID, a.Err)
 		case Prune:
 			fmt.Fprintf(&b, "prune retain=%d\n", a.Retain)
 		case SavepointDone:

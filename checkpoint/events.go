@@ -127,13 +127,21 @@ type Persist struct {
 // NotifyCompleted tells every task that checkpoint ID is durable. It needs no answer.
 type NotifyCompleted struct{ ID int64 }
 
-// UIDCommittables are the committables of one sink in one checkpoint, of all subtasks, in the order of the subtasks.
-type UIDCommittables struct {
-	UID          string
-	Committables [][]byte
+// Aborted gives checkpoint ID up, for which a Trigger was returned: tasks that wait for its barriers do not wait any longer, and what they still
+// acknowledge of it is ignored. What sinks have prepared for it stays prepared and is acknowledged with the next checkpoint. It needs no answer.
+type Aborted struct {
+	ID  int64
+	Err error // why
 }
 
-// Commit hands the committables of checkpoint ID to their committers; Sinks is sorted by uid and not empty. Answer: Committed.
+// UIDCommittables is what one sink has prepared and is to be committed with one checkpoint: ascending by id, and of one id in the order of the
+// subtasks.
+type UIDCommittables struct {
+	UID      string
+	Prepared []Prepared
+}
+
+// Commit hands what is committed with checkpoint ID to the committers; Sinks is sorted by uid and not empty. Answer: Committed.
 type Commit struct {
 	ID    int64
 	Sinks []UIDCommittables
@@ -158,6 +166,7 @@ type Fail struct{ Err error }
 func (Trigger) action()         {}
 func (Persist) action()         {}
 func (NotifyCompleted) action() {}
+func (Aborted) action()         {}
 func (Commit) action()          {}
 func (Prune) action()           {}
 func (SavepointDone) action()   {}

@@ -82,7 +82,7 @@ func ExampleCoordinator() {
 	now := start.Add(10 * time.Second)
 	show(c.Step(checkpoint.Tick{Now: now}))
 	show(c.Step(checkpoint.Ack{Now: now, Epoch: 1, ID: 1, Task: checkpoint.TaskID{Name: "sink"},
-		Snapshots: []checkpoint.SubtaskSnapshot{{UID: "sink", Committables: [][]byte{[]byte("transaction")}}}}))
+		Snapshots: []checkpoint.SubtaskSnapshot{{UID: "sink", Prepared: []checkpoint.Prepared{{ID: 1, Committables: [][]byte{[]byte("transaction")}}}}}}))
 	show(c.Step(checkpoint.Persisted{Now: now, Epoch: 1, ID: 1}))
 	show(c.Step(checkpoint.Committed{Now: now, Epoch: 1, ID: 1}))
 	// Output:

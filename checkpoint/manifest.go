@@ -35,8 +35,25 @@ type OperatorState struct {
 	Subtasks    []SubtaskState     `json:"subtasks"`         // index = subtask
 	// Enumerator is the state of a source's enumerator, as it was when the barrier was sent to the readers.
 	Enumerator []byte `json:"enumerator,omitempty"`
-	// Committables are what a sink's writers prepared, of all subtasks: they belong to the checkpoint, not to a subtask.
+	// Committables are what a sink's writers prepared for this checkpoint, of all subtasks: they belong to the checkpoint, not to a subtask.
 	Committables [][]byte `json:"committables,omitempty"`
+	// Earlier is what they prepared for checkpoints that were given up since the one that completed before: it is committed with this one,
+	// first. Ascending by id.
+	Earlier []Prepared `json:"earlier,omitempty"`
+}
+
+// Prepared is what the writers of a sink prepared for checkpoint ID, whether that completed or was given up.
+type Prepared struct {
+	ID           int64    `json:"id"`
+	Committables [][]byte `json:"committables"`
+}
+
+// Prepared is everything that is committed with checkpoint id, to which o belongs, in the order in which it is committed.
+func (o *OperatorState) Prepared(id int64) []Prepared {
+	if len(o.Committables) == 0 {
+		return o.Earlier
+	}
+	return append(slices.Clone(o.Earlier), Prepared{id, o.Committables})
 }
 
 // SubtaskState is what one subtask of one uid put into a checkpoint.
@@ -67,10 +84,12 @@ type SplitState struct {
 	Position []byte `json:"position"`
 }
 
-// SubtaskSnapshot is what one subtask acknowledges for one uid: its state and, of a sink, its committables.
+// SubtaskSnapshot is what one subtask acknowledges for one uid: its state and, of a sink, what it has prepared.
 type SubtaskSnapshot struct {
-	UID          string
-	Subtask      int
-	State        SubtaskState
-	Committables [][]byte
+	UID     string
+	Subtask int
+	State   SubtaskState
+	// Prepared is what the sink's writer has prepared for this checkpoint and for those before it, so far as the writer's task does not know yet that
+	// one of their number has completed. Ascending by id.
+	Prepared []Prepared
 }

@@ -27,7 +27,9 @@ type OperatorRestore struct {
 	Enumerator []byte
 	// Finished are the splits that readers have read to the end: the enumerator is told again. Sorted, each once.
 	Finished []string
-	// Committables of all old subtasks; they are committed again before any writer is made.
+	// Prepared is what the sink's writers, of all old subtasks, had prepared; it is committed again in this order before any writer is made.
+	Prepared []Prepared
+	// Committables are those of Prepared.
 	Committables [][]byte
 	// DropStates are names of keyed states to skip in the files, for state.Operator.Restore: those that are given up and those that go to
 	// other operators. Sorted.
@@ -138,7 +140,7 @@ func (o *OperatorState) empty() bool {
 			return false
 		}
 	}
-	return len(o.Enumerator)+len(o.Committables) == 0
+	return len(o.Enumerator)+len(o.Committables)+len(o.Earlier) == 0
 }
 
 func (r *restore) plan() *RestorePlan {
@@ -170,7 +172,10 @@ func (r *restore) empty(op OperatorInfo) OperatorRestore {
 
 // own gives an operator what the one that it goes on from has.
 func (r *restore) own(out *OperatorRestore, old *OperatorState, op OperatorInfo) {
-	out.Known, out.Enumerator, out.Committables, out.OldStates = true, old.Enumerator, old.Committables, old.States
+	out.Known, out.Enumerator, out.OldStates, out.Prepared = true, old.Enumerator, old.States, old.Prepared(r.m.ID)
+	for _, p := range out.Prepared {
+		out.Committables = append(out.Committables, p.Committables...)
+	}
 	out.Rename, out.DropStates = r.taken(old, op.UID)
 	rewritten, reread := r.moves(old, op)
 	if !rewritten {
@@ -264,7 +269,8 @@ func (r *restore) moves(old *OperatorState, op OperatorInfo) (rewritten, reread 
 	for _, d := range old.States {
 		to, ok := r.routes.states[place{old.UID, d.Name}]
 		if !ok || to.uid != op.UID {
-			continue // its entries are deleted where they are
+			rewritten = true // the number of the state would be given again while entries of it are there
+			continue
 		}
 		i := slices.IndexFunc(op.States, func(n state.Descriptor) bool { return n.Name == to.state })
 		c := state.Compare(d, op.States[i])

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"github.com/millrace-io/millrace/state"
@@ -25,7 +26,7 @@ func (m *Manifest) Validate() error {
 		if i > 0 && m.Operators[i-1].UID >= o.UID {
 			return fmt.Errorf("checkpoint: manifest %d: uid %q comes after %q, want ascending order", m.ID, o.UID, m.Operators[i-1].UID)
 		}
-		if err := o.validate(m.MaxParallelism); err != nil {
+		if err := errors.Join(o.validate(m.MaxParallelism), o.validateEarlier(m.ID)); err != nil {
 			return fmt.Errorf("checkpoint: manifest %d: uid %q: %w", m.ID, o.UID, err)
 		}
 	}
@@ -36,6 +37,18 @@ func (m *Manifest) Validate() error {
 		if err := m.Channels[i].validate(m.MaxParallelism); err != nil {
 			return fmt.Errorf("checkpoint: manifest %d: %w", m.ID, err)
 		}
+	}
+	return nil
+}
+
+// validateEarlier checks what was prepared for checkpoints before id.
+func (o *OperatorState) validateEarlier(id int64) error {
+	last := int64(0)
+	for _, p := range o.Earlier {
+		if p.ID <= last || p.ID >= id {
+			return fmt.Errorf("it has earlier committables of %d after those of %d, want ascending ids below %d", p.ID, last, id)
+		}
+		last = p.ID
 	}
 	return nil
 }

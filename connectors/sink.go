@@ -16,6 +16,16 @@ type CommittingSink interface {
 	NewCommitter(c Context) (Committer, error)
 }
 
+// PreparesAhead is a CommittingSink whose writers may be asked to prepare a checkpoint while others are prepared and not committed yet: the second
+// point of the contract of Writer does not hold for it. Checkpoints that may fail or overlap need it, see checkpoint.Config. What was prepared for a
+// checkpoint that failed is committed after the next that completes, under the id for which it was prepared.
+type PreparesAhead interface {
+	CommittingSink
+	// PreparesAhead reports whether it is so, as the sink is set up. There is no limit to the number of prepared checkpoints: savepoints that
+	// fail are not counted.
+	PreparesAhead() bool
+}
+
 // WriterContext is what a writer gets from its host.
 type WriterContext struct {
 	Context
@@ -46,7 +56,8 @@ type Meta struct {
 // Contract:
 //  1. When Prepare(n) returns, every record written before is durable in the target (at-least-once, idempotent writes) or will be
 //     made visible by committing what it returned (exactly-once), whatever crashes afterwards.
-//  2. At most one prepared checkpoint is uncommitted at a time: Prepare(n+1) is not called before the commit of n is done.
+//  2. At most one prepared checkpoint is uncommitted at a time: Prepare(n+1) is not called before the commit of n is done. The sink
+//     lifts this with PreparesAhead.
 //  3. Nothing is lost without a word: what cannot be written is an error or a dead letter.
 type Writer[T any] interface {
 	// Write takes one record. It may wait for room (backpressure) until the context of WriterContext is done.
@@ -62,12 +73,13 @@ type Writer[T any] interface {
 
 // Committer makes prepared output visible. One goroutine per job calls it.
 type Committer interface {
-	// Commit makes the committables of checkpoint id visible, of all subtasks. It is called after the checkpoint has
-	// completed, in ascending order of ids, and again after a restore from it: committing what is committed is no error. An
-	// error fails the job; transient trouble is the committer's to retry until ctx ends.
+	// Commit makes the committables visible that were prepared for checkpoint id, of all subtasks. It is called after the checkpoint, or, if that
+	// has failed, a later one has completed, in ascending order of ids, and again after a restore from it: committing what is
+	// committed is no error. An error fails the job; transient trouble is the committer's to retry until ctx ends.
 	Commit(ctx context.Context, id int64, committables [][]byte) error
 	// Recover is called once at each start, before any writer exists and after Commit of the restored checkpoint (if any): it
-	// clears what earlier attempts left uncommitted. restored is the checkpoint's id, 0 on a fresh start.
+	// clears what earlier attempts left uncommitted. restored is the checkpoint's id, 0 on a fresh start; committables are all that was committed with
+	// it.
 	Recover(ctx context.Context, restored int64, committables [][]byte) error
 	// Close frees resources. It commits nothing.
 	Close() error

@@ -148,7 +148,8 @@ type Reader[T any] interface {
 	Wake() <-chan struct{}
 	// Snapshot returns the splits held and not finished, each with the position after its last emitted record. The caller owns them.
 	Snapshot() ([]Split, error)
-	// CheckpointCompleted says that all positions up to this checkpoint are durable. It must not block.
+	// CheckpointCompleted says that all positions up to this checkpoint are durable. Where checkpoints overlap (checkpoint.Config.MaxConcurrent)
+	// Snapshot may have been called for later ones since. It must not block.
 	CheckpointCompleted(id int64)
 	// Close ends the reader's goroutines and frees resources.
 	Close() error

@@ -45,6 +45,16 @@ func checkNode(n *runtime.Node, o Options) (checkpoint.OperatorInfo, operators.H
 	return info, hooks, errors.Join(errs...)
 }
 
+// preparesAhead refuses checkpoints that may fail or overlap where a sink can hold only one that is prepared and not committed.
+func preparesAhead(n *runtime.Node, c checkpoint.Config) error {
+	if n.Committer == nil || n.PreparesAhead || c.TolerableFailures == 0 && c.MaxConcurrent <= 1 {
+		return nil
+	}
+	return fmt.Errorf("dataflow: sink %q can hold one checkpoint that is prepared and not committed, and Options.Checkpoint has TolerableFailures %d and MaxConcurrent %d: "+
+		"output of a checkpoint that failed would have no owner; set them to 0 and 1, or use a sink that implements connectors.PreparesAhead",
+		n.Label(), c.TolerableFailures, c.MaxConcurrent)
+}
+
 // checks are those of a step that go by what the steps before it declare. Steps are given from the sources on.
 type checks struct {
 	plan *runtime.Plan

@@ -24,18 +24,26 @@ import (
 
 // killer crashes at one named point, at a few of the times it is reached.
 type killer struct {
-	mu     sync.Mutex
-	point  string
-	skip   int // times to pass before the next crash
-	left   int // crashes still to do
-	passed int
-	killed int
-	rng    *rand.Rand
+	mu    sync.Mutex
+	point string
+	// spoil makes every 23rd part of a checkpoint fail, with an error that is no crash; uploads counts them.
+	spoil   bool
+	uploads int
+	skip    int // times to pass before the next crash
+	left    int // crashes still to do
+	passed  int
+	killed  int
+	rng     *rand.Rand
 }
 
 func (k *killer) hook(point string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.spoil && point == crash.OperatorUploaded {
+		if k.uploads++; k.uploads%23 == 0 {
+			return errors.New("no space left on device")
+		}
+	}
 	if point != k.point {
 		return nil
 	}
@@ -115,6 +123,7 @@ func TestEveryCrashPoint(t *testing.T) {
 			if point == crash.OperatorOvertaken || point == crash.OperatorRecorded {
 				timeout = time.Nanosecond
 			}
+			k.spoil = point == crash.CoordinatorAborted || point == crash.OperatorAborted
 			crashAndVerify(t, k, backend, timeout)
 		})
 	}
@@ -130,6 +139,12 @@ func crashAndVerify(t *testing.T, k *killer, backend state.Backend, timeout time
 	o := dataflow.Options{Parallelism: 2, State: backend,
 		Checkpoint: checkpoint.Every(10*time.Millisecond, store, checkpoint.Retain(1), checkpoint.AlignmentTimeout(timeout)),
 		Restart:    dataflow.Restart{MaxAttempts: -1, InitialDelay: time.Millisecond, MaxDelay: 2 * time.Millisecond},
+	}
+	if k.spoil {
+		o.Checkpoint.TolerableFailures = 10
+		if timeout == 0 {
+			o.Checkpoint.MaxConcurrent = 3
+		}
 	}
 	g := crashJob(src, sink, timers)
 	err := g.Run(ctx, o)

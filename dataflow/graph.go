@@ -252,6 +252,9 @@ func (s Stream[T]) To(uid string, sink connectors.Sink[T]) Output {
 	if c, ok := sink.(connectors.CommittingSink); ok {
 		n.Committer = c.NewCommitter
 	}
+	if p, ok := sink.(connectors.PreparesAhead); ok {
+		n.PreparesAhead = p.PreparesAhead()
+	}
 	attach(s.g, n, runtime.SinkStage(sink))
 	return Output{s.g, n}
 }

@@ -91,7 +91,7 @@ func (g *Graph) plan(o Options) (*runtime.Plan, []checkpoint.OperatorInfo, error
 	checks := newChecks(plan)
 	for _, n := range plan.Nodes {
 		info, hooks, err := checkNode(n, o)
-		errs = append(errs, err, checks.step(n, hooks))
+		errs = append(errs, err, checks.step(n, hooks), preparesAhead(n, o.Checkpoint))
 		if n.UID != "" {
 			infos = append(infos, info)
 		}

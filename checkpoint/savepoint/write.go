@@ -183,6 +183,9 @@ func (op *opWriter) out(name string, broadcast bool) (*stateOut, error) {
 // operator is the entry of the manifest.
 func (op *opWriter) operator() checkpoint.OperatorState {
 	out := checkpoint.OperatorState{UID: op.uid, Parallelism: 1, Enumerator: op.edit.enumerator, Committables: op.edit.committables}
+	if op.edit.base != nil {
+		out.Earlier = op.edit.base.Earlier
+	}
 	t := op.edit.rest
 	t.Groups = state.GroupRange{Start: 0, End: op.w.b.maxParallelism}
 	t.Files, t.Broadcast = nil, nil

@@ -50,6 +50,9 @@ func (s *Sink[T]) NewWriter(c connectors.WriterContext) (connectors.Writer[T], e
 	}, nil
 }
 
+// PreparesAhead implements connectors.PreparesAhead: staged files wait for as long as it takes.
+func (s *Sink[T]) PreparesAhead() bool { return true }
+
 // NewCommitter makes the committer of the job.
 func (s *Sink[T]) NewCommitter(c connectors.Context) (connectors.Committer, error) {
 	o, err := s.options.withDefaults()

@@ -90,6 +90,9 @@ func (s *Sink[T]) NewCommitter(connectors.Context) (connectors.Committer, error)
 	return &committer[T]{s}, nil
 }
 
+// PreparesAhead implements connectors.PreparesAhead.
+func (s *Sink[T]) PreparesAhead() bool { return true }
+
 type committer[T any] struct{ s *Sink[T] }
 
 func (c *committer[T]) Commit(_ context.Context, id int64, committables [][]byte) error {

@@ -41,6 +41,7 @@ const (
 	OperatorRecorded     = "operator.recorded"      // records in flight written, not acknowledged
 	OperatorUploaded     = "operator.uploaded"      // state files written, not acknowledged
 	OperatorAcked        = "operator.acked"         // acknowledgement sent
+	OperatorAborted      = "operator.aborted"       // a task has heard that a checkpoint was given up
 	OperatorRestored     = "operator.restored"      // state restored, first record not yet taken
 	OperatorTimer        = "operator.timer"         // a timer fired, its effects not in a checkpoint
 
@@ -53,6 +54,7 @@ const (
 	CoordinatorAcked     = "coordinator.acked"     // every task acknowledged, nothing written
 	CoordinatorCompleted = "coordinator.completed" // completion is durable, nobody told
 	CoordinatorNotified  = "coordinator.notified"  // tasks and committers told
+	CoordinatorAborted   = "coordinator.aborted"   // a checkpoint was given up, nobody told
 	CoordinatorSubsume   = "coordinator.subsume"   // before an old checkpoint is dropped
 	CoordinatorStop      = "coordinator.stop"      // savepoint durable, job not yet stopped
 
@@ -67,9 +69,9 @@ const (
 // Points lists every named point.
 var Points = []string{
 	SourceFetched, SourceEmitted, SourceSnapshot, SourceSplitFinished, SourceSplitAssigned,
-	OperatorFirstBarrier, OperatorAligned, OperatorSnapshot, OperatorOvertaken, OperatorRecorded, OperatorUploaded, OperatorAcked, OperatorRestored, OperatorTimer,
+	OperatorFirstBarrier, OperatorAligned, OperatorSnapshot, OperatorOvertaken, OperatorRecorded, OperatorUploaded, OperatorAcked, OperatorAborted, OperatorRestored, OperatorTimer,
 	SinkBeforeFlush, SinkPrepared, SinkBeforeCommit, SinkAfterCommit,
-	CoordinatorTriggered, CoordinatorAcked, CoordinatorCompleted, CoordinatorNotified, CoordinatorSubsume, CoordinatorStop,
+	CoordinatorTriggered, CoordinatorAcked, CoordinatorCompleted, CoordinatorNotified, CoordinatorAborted, CoordinatorSubsume, CoordinatorStop,
 	StoragePutBefore, StoragePutAfter, StorageCASBefore, StorageCASAfter, StorageDelBefore, StorageDelAfter,
 }
 

@@ -201,6 +201,7 @@ func (a *attempt) coordinatorConfig() checkpoint.CoordinatorConfig {
 	c := checkpoint.CoordinatorConfig{
 		Job: a.plan.Name, Epoch: a.epoch, FirstID: a.firstID, MaxParallelism: a.cfg.MaxParallelism,
 		Interval: k.Interval, MinPause: k.MinPause, Timeout: k.Timeout, Retain: k.Retain, Durable: a.journal != nil,
+		TolerableFailures: k.TolerableFailures, MaxConcurrent: k.MaxConcurrent,
 		Operators: a.operators,
 	}
 	for _, t := range a.tasks {
@@ -216,16 +217,16 @@ func (a *attempt) recoverSinks() error {
 		if a.restored != nil {
 			id = a.restored.ID
 		}
-		mine := a.restore(uid).Committables
-		if len(mine) > 0 {
+		from := a.restore(uid)
+		for _, p := range from.Prepared {
 			if err := crash.At(crash.SinkBeforeCommit); err != nil {
 				return err
 			}
-			if err := k.Commit(a.ctx, id, mine); err != nil {
-				return &TaskError{UID: uid, Err: fmt.Errorf("commit checkpoint %d again after the restore: %w", id, err)}
+			if err := k.Commit(a.ctx, p.ID, p.Committables); err != nil {
+				return &TaskError{UID: uid, Err: fmt.Errorf("commit checkpoint %d again after the restore: %w", p.ID, err)}
 			}
 		}
-		if err := k.Recover(a.ctx, id, mine); err != nil {
+		if err := k.Recover(a.ctx, id, from.Committables); err != nil {
 			return &TaskError{UID: uid, Err: fmt.Errorf("clear what earlier attempts left: %w", err)}
 		}
 	}
@@ -296,6 +297,9 @@ func (a *attempt) handle(ev any) (done bool, err error) {
 	case endedEvent:
 		return a.act(a.coord.Step(checkpoint.InputEnded{Now: now, Epoch: a.epoch, Task: ev.task}))
 	case ackEvent:
+		if crashed(ev.err) {
+			return false, ev.err // as if the process had died, whatever is tolerated
+		}
 		if ev.err != nil {
 			return a.act(a.coord.Step(checkpoint.Declined{Now: now, Epoch: a.epoch, ID: ev.id, Task: ev.task, Err: ev.err}))
 		}
@@ -304,10 +308,13 @@ func (a *attempt) handle(ev any) (done bool, err error) {
 		a.progress.acked(ev)
 		return a.act(a.coord.Step(checkpoint.Ack{Now: now, Epoch: a.epoch, ID: ev.id, Task: ev.task, Snapshots: ev.snapshots, Channels: ev.channels}))
 	case persistedEvent:
+		if crashed(ev.err) {
+			return false, ev.err
+		}
 		a.flights.persisted(ev.id, ev.uri, ev.err)
 		return a.act(a.coord.Step(checkpoint.Persisted{Now: now, Epoch: a.epoch, ID: ev.id, Err: ev.err}))
 	case committedEvent:
-		a.progress.end()
+		a.progress.end(ev.id)
 		return a.act(a.coord.Step(checkpoint.Committed{Now: now, Epoch: a.epoch, ID: ev.id, Err: ev.err}))
 	}
 	return false, fmt.Errorf("runtime: unknown event %T", ev)
@@ -320,14 +327,16 @@ func (a *attempt) act(actions []checkpoint.Action) (done bool, err error) {
 		case checkpoint.Trigger:
 			err = a.trigger(x)
 		case checkpoint.Persist:
-			a.progress.to(why.Persisting, nil)
+			a.progress.to(x.Manifest.ID, why.Persisting, nil)
 			a.spawn(func() error { a.persist(x); return nil })
 		case checkpoint.NotifyCompleted:
-			a.progress.end()
+			a.progress.end(x.ID)
 			a.completed(x.ID)
 			err = crash.At(crash.CoordinatorNotified)
+		case checkpoint.Aborted:
+			err = a.abort(x)
 		case checkpoint.Commit:
-			a.progress.to(why.Committing, x.Sinks)
+			a.progress.to(x.ID, why.Committing, x.Sinks)
 			a.spawn(func() error { a.report(committedEvent{x.ID, a.commit(x)}); return nil })
 		case checkpoint.Prune:
 			a.spawn(func() error { return a.prune(x.Retain) })
@@ -401,14 +410,33 @@ func (a *attempt) completed(id int64) {
 	}
 }
 
+// abort tells the tasks that a checkpoint was given up.
+func (a *attempt) abort(x checkpoint.Aborted) error {
+	a.progress.end(x.ID)
+	a.flights.aborted(x.ID)
+	if !errors.Is(x.Err, checkpoint.ErrSubsumed) {
+		a.job.metrics.failed()
+		a.cfg.Logger.Warn("checkpoint failed, the job goes on", zap.Int64("id", x.ID), zap.Error(x.Err))
+	}
+	if err := crash.At(crash.CoordinatorAborted); err != nil {
+		return err
+	}
+	for _, t := range a.tasks {
+		t.box.put(abortedLetter{x.ID})
+	}
+	return nil
+}
+
 // commit runs the committers of one checkpoint, in the order of their uids.
 func (a *attempt) commit(x checkpoint.Commit) error {
 	for _, s := range x.Sinks {
 		if err := crash.At(crash.SinkBeforeCommit); err != nil {
 			return err
 		}
-		if err := a.committers[s.UID].Commit(a.ctx, x.ID, s.Committables); err != nil {
-			return &TaskError{UID: s.UID, Err: fmt.Errorf("commit checkpoint %d: %w", x.ID, err)}
+		for _, p := range s.Prepared {
+			if err := a.committers[s.UID].Commit(a.ctx, p.ID, p.Committables); err != nil {
+				return &TaskError{UID: s.UID, Err: fmt.Errorf("commit checkpoint %d: %w", p.ID, err)}
+			}
 		}
 		if err := crash.At(crash.SinkAfterCommit); err != nil {
 			return err

@@ -321,7 +321,16 @@ func (f *flights) begin(id int64, now time.Time) {
 	f.started[id] = now
 }
 
-func (f *flights) acked(id, bytes int64) { f.bytes[id] += bytes }
+func (f *flights) acked(id, bytes int64) {
+	if _, ok := f.started[id]; ok { // else it was given up meanwhile
+		f.bytes[id] += bytes
+	}
+}
+
+func (f *flights) aborted(id int64) {
+	delete(f.started, id)
+	delete(f.bytes, id)
+}
 
 func (f *flights) persisted(id int64, uri string, err error) {
 	if err == nil && uri != "" {

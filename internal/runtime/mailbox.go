@@ -59,6 +59,8 @@ type (
 	}
 	// completedLetter says that checkpoint id has completed.
 	completedLetter struct{ id int64 }
+	// abortedLetter says that checkpoint id was given up.
+	abortedLetter struct{ id int64 }
 	// splitsLetter hands splits to a source task; last says that no more will come.
 	splitsLetter struct {
 		splits []connectors.Split

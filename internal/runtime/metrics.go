@@ -19,6 +19,7 @@ type jobMetrics struct {
 	lastBytes int64
 	// written are the bytes of changes and of bases of all acknowledgements.
 	written, base int64
+	failures      uint64
 	duration      prometheus.Histogram
 }
 
@@ -36,6 +37,7 @@ var (
 	recorded   = prometheus.NewDesc("millrace_task_in_flight_stored_bytes_total", "Records in flight that a task has stored with checkpoints.", taskLabels, nil)
 	restarts   = prometheus.NewDesc("millrace_job_restarts_total", "Restarts of the job in this process.", nil, nil)
 	completed  = prometheus.NewDesc("millrace_checkpoints_completed_total", "Checkpoints completed in this process.", nil, nil)
+	failedOnes = prometheus.NewDesc("millrace_checkpoints_failed_total", "Checkpoints given up in this process although the job went on.", nil, nil)
 	lastID     = prometheus.NewDesc("millrace_checkpoint_last_id", "Id of the last completed checkpoint, 0 before the first.", nil, nil)
 	lastBytes  = prometheus.NewDesc("millrace_checkpoint_last_bytes", "State written for the last completed checkpoint, without a new base.", nil, nil)
 	written    = prometheus.NewDesc("millrace_checkpoint_written_bytes_total", "State written to the checkpoint storage, by kind: changes or base.", []string{"kind"}, nil)
@@ -57,6 +59,13 @@ func (m *jobMetrics) checkpoint(id int64, took time.Duration, bytes int64) {
 	m.lastID, m.lastBytes = id, bytes
 }
 
+// failed counts a checkpoint that was given up and did not fail the job.
+func (m *jobMetrics) failed() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failures++
+}
+
 // wrote counts what one task has stored for a checkpoint.
 func (m *jobMetrics) wrote(changes, base int64) {
 	m.mu.Lock()
@@ -74,7 +83,7 @@ func (m *jobMetrics) Completed() (n uint64, last int64) {
 
 // Describe implements prometheus.Collector.
 func (m *jobMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{recordsIn, recordsOut, blocked, queued, watermarks, late, held, drift, overtaken, recorded, restarts, completed, lastID, lastBytes, written} {
+	for _, d := range []*prometheus.Desc{recordsIn, recordsOut, blocked, queued, watermarks, late, held, drift, overtaken, recorded, restarts, completed, lastID, lastBytes, written, failedOnes} {
 		ch <- d
 	}
 	m.duration.Describe(ch)
@@ -115,10 +124,11 @@ func (m *jobMetrics) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	m.mu.Lock()
-	n, id, bytes, changes, base := m.completed, m.lastID, m.lastBytes, m.written, m.base
+	n, id, bytes, changes, base, failures := m.completed, m.lastID, m.lastBytes, m.written, m.base, m.failures
 	m.mu.Unlock()
 	counter(restarts, float64(m.job.Restarts()))
 	counter(completed, float64(n))
+	counter(failedOnes, float64(failures))
 	gauge(lastID, float64(id))
 	gauge(lastBytes, float64(bytes))
 	counter(written, float64(changes), "changes")

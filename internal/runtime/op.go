@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/millrace-io/millrace/checkpoint"
@@ -20,6 +21,9 @@ type op struct {
 	children []*op
 	outputs  []exchange.Output
 	edges    []*Edge // of outputs
+	// prepared is what the operator has prepared and may not be committed yet: for the last checkpoint, for those that were given up since one
+	// completed, and for those in flight.
+	prepared []checkpoint.Prepared
 	opened   bool
 	ended    bool
 
@@ -192,7 +196,7 @@ type image struct {
 	state     checkpoint.SubtaskState
 	keyed     state.Snapshot
 	broadcast state.Snapshot
-	prepared  [][]byte
+	prepared  []checkpoint.Prepared
 }
 
 // release frees the images of the states, once.
@@ -203,6 +207,11 @@ func (img *image) release() {
 			*s = nil
 		}
 	}
+}
+
+// settled forgets what was prepared up to checkpoint id, which has completed: its manifest holds it.
+func (o *op) settled(id int64) {
+	o.prepared = slices.DeleteFunc(o.prepared, func(p checkpoint.Prepared) bool { return p.ID <= id })
 }
 
 // barrier runs the operator's barrier hooks and, if the checkpoint is to be stored, copies its state.
@@ -219,7 +228,10 @@ func (o *op) barrier(ctx context.Context, id int64, store bool) (image, error) {
 		if err != nil {
 			return img, o.fail(fmt.Errorf("prepare checkpoint %d: %w", id, err))
 		}
-		img.prepared = prepared
+		if len(prepared) > 0 {
+			o.prepared = append(o.prepared, checkpoint.Prepared{ID: id, Committables: prepared})
+		}
+		img.prepared = slices.Clone(o.prepared)
 	}
 	if h.SaveRaw != nil && store {
 		raw, err := h.SaveRaw()

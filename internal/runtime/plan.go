@@ -47,6 +47,8 @@ type Node struct {
 	Source *Source
 	// Committer is set for a sink that commits after a checkpoint.
 	Committer func(c connectors.Context) (connectors.Committer, error)
+	// PreparesAhead says that the sink's writers can prepare a checkpoint while others are not committed.
+	PreparesAhead bool
 	// NoOutput is the func(Out) error that drops a record, used when nothing consumes the main output.
 	NoOutput any
 }

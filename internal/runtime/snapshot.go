@@ -96,7 +96,7 @@ func (t *task) upload(id int64, images []image, rec *recording) {
 		img.state.Pending = append(keyed.Pending, broadcast.Pending...)
 		img.release()
 		if uid := img.o.node.UID; uid != "" {
-			ack.snapshots = append(ack.snapshots, checkpoint.SubtaskSnapshot{UID: uid, Subtask: t.subtask, State: img.state, Committables: img.prepared})
+			ack.snapshots = append(ack.snapshots, checkpoint.SubtaskSnapshot{UID: uid, Subtask: t.subtask, State: img.state, Prepared: img.prepared})
 		}
 	}
 	if err := crash.At(crash.OperatorUploaded); err != nil && ack.err == nil {

@@ -167,6 +167,8 @@ func (s *sourceDriver) receive(l letter) error {
 		}
 	case completedLetter:
 		s.task.completed(l.id)
+	case abortedLetter:
+		return s.task.aborted(l.id)
 	case triggerLetter:
 		if l.drain {
 			if err := s.end(); err != nil {

@@ -179,6 +179,10 @@ func (t *task) runOperator() error {
 			switch l := l.(type) {
 			case completedLetter:
 				t.completed(l.id)
+			case abortedLetter:
+				if err := t.aborted(l.id); err != nil {
+					return err
+				}
 			case whyLetter:
 				t.answer(l)
 			}
@@ -432,6 +436,7 @@ func (t *task) completed(id int64) {
 		t.source.reader.CheckpointCompleted(id)
 	}
 	for _, o := range t.ops {
+		o.settled(id)
 		for _, f := range o.hooks().Completed {
 			f(id)
 		}

@@ -123,6 +123,9 @@ func (t *task) overtakeDue() error {
 		return nil
 	}
 	for _, id := range t.queue.Overdue() {
+		if t.align.over(id) { // it was given up
+			continue
+		}
 		t.pull()
 		if !t.mayOvertake(id) {
 			t.over.waits = true
@@ -252,8 +255,8 @@ func (t *task) queued() int { return len(t.queue.C) + int(t.vitals.held.Load()) 
 
 // taken ends the alignment of checkpoint id: nothing is held back any more.
 func (t *task) taken(id int64) {
-	clear(t.align.blocked)
-	t.align.id, t.align.arrived = 0, 0
+	t.align.close()
+	t.align.settled(id)
 	t.vitals.align(0)
 	t.over.taken = max(t.over.taken, id)
 	t.queue.Settle(id)

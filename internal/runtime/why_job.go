@@ -75,49 +75,62 @@ func (j *Job) facts() why.Job {
 	return f
 }
 
-// progress is how far the checkpoint in progress has come; the job's goroutine only.
-type progress struct {
+// progress is how far the checkpoints in progress have come; the job's goroutine only.
+type progress struct{ flights []*flightProgress }
+
+// flightProgress is that of one checkpoint.
+type flightProgress struct {
 	id      int64
 	began   time.Time
-	state   why.CheckpointState // empty: there is none
+	state   why.CheckpointState // empty: it is over
 	missing map[checkpoint.TaskID]bool
 	sinks   []string
 }
 
 func (p *progress) begin(id int64, tasks []*task) {
-	*p = progress{id: id, began: time.Now(), state: why.Collecting, missing: map[checkpoint.TaskID]bool{}}
+	f := &flightProgress{id: id, began: time.Now(), state: why.Collecting, missing: map[checkpoint.TaskID]bool{}}
 	for _, t := range tasks {
-		p.missing[t.id()] = true
+		f.missing[t.id()] = true
 	}
+	p.flights = append(slices.DeleteFunc(p.flights, func(f *flightProgress) bool { return f.state == "" }), f)
 }
 
 func (p *progress) acked(ev ackEvent) {
-	if ev.id == p.id {
-		delete(p.missing, ev.task)
+	for _, f := range p.flights {
+		if f.id == ev.id {
+			delete(f.missing, ev.task)
+		}
 	}
 }
 
-func (p *progress) to(s why.CheckpointState, sinks []checkpoint.UIDCommittables) {
-	p.state, p.sinks = s, nil
-	for _, s := range sinks {
-		p.sinks = append(p.sinks, s.UID)
+func (p *progress) to(id int64, s why.CheckpointState, sinks []checkpoint.UIDCommittables) {
+	for _, f := range p.flights {
+		if f.id != id {
+			continue
+		}
+		f.state, f.sinks = s, nil
+		for _, s := range sinks {
+			f.sinks = append(f.sinks, s.UID)
+		}
 	}
 }
 
-func (p *progress) end() { p.state = "" }
+func (p *progress) end(id int64) { p.to(id, "", nil) }
 
 // attemptFacts are what the job's goroutine tells.
 type attemptFacts struct{ checkpoint *why.Checkpoint }
 
+// facts tells of the oldest checkpoint in progress: those after it wait for it, or overtake it soon.
 func (a *attempt) facts() attemptFacts {
-	p := &a.progress
-	if p.state == "" {
+	i := slices.IndexFunc(a.progress.flights, func(f *flightProgress) bool { return f.state != "" })
+	if i < 0 {
 		return attemptFacts{}
 	}
-	c := &why.Checkpoint{ID: p.id, Began: p.began, State: p.state, Committing: slices.Clone(p.sinks)}
-	if p.state == why.Collecting {
+	f := a.progress.flights[i]
+	c := &why.Checkpoint{ID: f.id, Began: f.began, State: f.state, Committing: slices.Clone(f.sinks)}
+	if f.state == why.Collecting {
 		for _, t := range a.tasks {
-			if id := t.id(); p.missing[id] {
+			if id := t.id(); f.missing[id] {
 				c.Missing = append(c.Missing, why.Place{Step: id.Name, Subtask: id.Subtask})
 			}
 		}
