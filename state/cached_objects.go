@@ -195,6 +195,9 @@ func (l *lists[K, T]) writeList(p place[K], o *listObject[T], w *storeWriter) er
 		}
 	}
 	o.stored, o.saved = len(o.vals), len(o.vals)
+	if l.k.tracking {
+		o.known = len(o.vals) // by a base
+	}
 	return nil
 }
 

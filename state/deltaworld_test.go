@@ -218,14 +218,16 @@ func deltaWrite(t *rapid.T, s *deltaStates, k *deltaKey, nowMS int64) {
 		n := rapid.Int64Range(0, 99).Draw(t, "number")
 		succeeds(t, s.number.Set(n))
 		k.number = &n
-	case 4:
-		succeeds(t, s.text.Clear())
-		k.text = nil
-	case 5:
+	case 4, 5:
 		v, err := s.text.Get()
 		succeeds(t, err)
-		if len(v) > 2 { // in place
-			v[1], k.text[1] = w, w
+		if len(v) > 1 && w == "" {
+			succeeds(t, s.text.Clear())
+			k.text = nil
+			return
+		}
+		if len(v) > 2 || len(v) > 0 && w != "" { // in place
+			v[0], k.text[0] = w, w
 		} else {
 			v, k.text = append(v, w), append(k.text, w)
 		}

@@ -81,7 +81,7 @@ type listObject[T any] struct {
 	stored, saved int
 	// gone are numbers of elements that the store still has but the list does not.
 	gone []uint64
-	// noted, known and removed are for deltas what saved, stored and gone are for the store. While something is frozen, removed belongs to the
+	// noted, known and removed are for deltas what saved, stored and gone are for the store; what the store has is known too, as a base may hold it. While something is frozen, removed belongs to the
 	// frozen epoch, and the elements before split too if there is something of the current one.
 	noted, known, split int
 	removed             []uint64
