@@ -79,7 +79,7 @@ func TestUnalignedNeedsItsEdges(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		j, stop = start(t, graph(), o) // the same graph goes on, and its savepoint is aligned
-		uri, err := j.Savepoint(t.Context())
+		uri, err := j.Savepoint(t.Context(), dataflow.NativeSavepoint())
 		if err != nil {
 			stop()
 			t.Fatal(err, j.Wait())
