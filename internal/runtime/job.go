@@ -212,7 +212,8 @@ func permanent(err error) bool {
 	var refused *checkpoint.RefusedError
 	var undeclared *state.UndeclaredStateError
 	var met *state.KeyCollisionError
-	return errors.As(err, &refused) || errors.As(err, &undeclared) || errors.As(err, &met) || errors.Is(err, checkpoint.ErrCorrupt)
+	var channels *checkpoint.UnmatchedChannelsError
+	return errors.As(err, &channels) || errors.As(err, &refused) || errors.As(err, &undeclared) || errors.As(err, &met) || errors.Is(err, checkpoint.ErrCorrupt)
 }
 
 func (j *Job) addRestart() {
