@@ -114,6 +114,9 @@ type OpenOptions struct {
 	States []Descriptor
 	// NoSnapshots says that no snapshot will be taken: changes need not be remembered for one.
 	NoSnapshots bool
+	// MaxDeltas is the number of deltas from which on a new base is made, whatever their size: a restore attaches each of them, and reads pay for them until
+	// they are compacted. 0 for DefaultMaxDeltas.
+	MaxDeltas int
 	// BaseLimit limits the rate at which a new base is uploaded. Default LimitTo(BaseBytesPerSecond) for each store.
 	BaseLimit Limit
 }

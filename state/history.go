@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ type history struct {
 	subtask int
 	groups  GroupRange
 	store   Store
+	// maxDeltas: see OpenOptions.MaxDeltas.
+	maxDeltas int
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
@@ -62,8 +65,9 @@ type delta struct {
 const (
 	// deltaInlineBytes is the size up to which a delta is kept in the manifest. It is small, as later manifests repeat it.
 	deltaInlineBytes = 2 << 10
-	// A base is made when deltas are more than that, or larger than the base and deltaBytesMin.
-	deltasMax     = 64
+	// DefaultMaxDeltas is OpenOptions.MaxDeltas when nothing is said.
+	DefaultMaxDeltas = 64
+	// A base is made when the deltas are more than OpenOptions.MaxDeltas, or larger than the base and deltaBytesMin.
 	deltaBytesMin = 4 << 20
 )
 
@@ -72,11 +76,11 @@ var (
 	errSnapshotReleased = errors.New("the snapshot was released")
 )
 
-func newHistory(uid string, subtask int, groups GroupRange, store Store, limit Limit) *history {
+func newHistory(uid string, subtask int, groups GroupRange, store Store, maxDeltas int, limit Limit) *history {
 	h := &history{uid: uid, subtask: subtask, groups: groups, store: store, changed: make(chan struct{}), turn: make(chan struct{}, 1),
 		images: map[uint64]struct{}{}, lineages: []lineage{{}}}
 	h.turn <- struct{}{}
-	h.limit = limit
+	h.limit, h.maxDeltas = limit, cmp.Or(maxDeltas, DefaultMaxDeltas)
 	h.ctx, h.cancel = context.WithCancelCause(context.Background())
 	return h
 }
@@ -317,7 +321,7 @@ func (h *history) outgrown() bool {
 			size += d.file.Size
 		}
 	}
-	return n > deltasMax || size > max(l.baseBytes, deltaBytesMin)
+	return n > h.maxDeltas || size > max(l.baseBytes, deltaBytesMin)
 }
 
 // inherit makes the files of a restored checkpoint what deltas follow on.

@@ -259,7 +259,7 @@ func (s *Keyed[K]) begin(o OpenOptions) error {
 		if limit == nil {
 			limit = LimitTo(BaseBytesPerSecond)
 		}
-		s.history = newHistory(s.uid, s.subtask, s.groups, s.store, limit)
+		s.history = newHistory(s.uid, s.subtask, s.groups, s.store, o.MaxDeltas, limit)
 	}
 	for _, m := range s.members {
 		m.open()

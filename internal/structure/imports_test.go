@@ -23,6 +23,7 @@ var imports = []struct {
 	{"operators/...", []string{"connectors", "serde/...", "state/...", "internal/watermark/..."}},
 	{"internal/crash/...", nil},
 	{"internal/watermark/...", nil},
+	{"internal/history/...", []string{"serde/...", "state/...", "checkpoint/..."}},
 	{"internal/structure/...", nil},
 	{"internal/services/...", nil},
 	{"internal/sim/...", []string{"serde/...", "state/...", "checkpoint/...", "connectors/...", "operators/..."}},

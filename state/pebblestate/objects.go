@@ -42,7 +42,7 @@ type object struct {
 	file  state.File // as it was attached, without bounds
 	files state.Files
 
-	open   sync.Mutex // held while source is being opened
+	open   token      // held while source is being opened, which may take as long as the storage does
 	source sst.Source // nil until it is needed
 	local  bool       // source is as cheap as a local file
 	copy   *copied    // of the cache; nil while there is none
@@ -51,6 +51,19 @@ type object struct {
 	taken    bool        // under objects.mu: it is or was prefetched
 	unlisted int         // under objects.mu: bases since the last one that named it
 }
+
+// token is a lock for what takes long. Unlike a mutex it counts as waiting for something in a testing/synctest bubble, whose clock would stand still
+// while somebody waits for a mutex that is held over a pause between two tries.
+type token chan struct{}
+
+func newToken() token {
+	t := make(token, 1)
+	t.put()
+	return t
+}
+
+func (t token) take() { <-t }
+func (t token) put()  { t <- struct{}{} }
 
 // inlinePrefix begins the names under which Pebble knows objects without one.
 const inlinePrefix = "inline-"
@@ -65,7 +78,7 @@ func (o *objects) add(files state.Files, h state.File) string {
 	}
 	if o.byName[name] == nil {
 		h.Lo, h.Hi = nil, nil
-		o.byName[name] = &object{o: o, file: h, files: files}
+		o.byName[name] = &object{o: o, file: h, files: files, open: newToken()}
 	}
 	return name
 }
@@ -161,8 +174,8 @@ func (ob *object) ReadAt(ctx context.Context, p []byte, off int64) error {
 
 // cached is the local copy, nil when the object needs none.
 func (ob *object) cached() (*copied, error) {
-	ob.open.Lock()
-	defer ob.open.Unlock()
+	ob.open.take()
+	defer ob.open.put()
 	if ob.copy != nil || ob.local {
 		return ob.copy, nil
 	}
@@ -200,10 +213,10 @@ func (ob *object) opened() error {
 
 // fetch reads from the storage.
 func (ob *object) fetch(ctx context.Context, p []byte, off int64) error {
-	ob.open.Lock()
+	ob.open.take()
 	err := ob.opened()
 	src := ob.source
-	ob.open.Unlock()
+	ob.open.put()
 	if err == nil {
 		err = src.ReadAt(ctx, p, off)
 	}
@@ -225,8 +238,8 @@ func (o *objects) calmDown() {
 
 // free closes what is open.
 func (ob *object) free() error {
-	ob.open.Lock()
-	defer ob.open.Unlock()
+	ob.open.take()
+	defer ob.open.put()
 	if ob.copy != nil {
 		ob.o.b.copies.leave(ob.copy, ob.unlisted >= basesUnlisted)
 		ob.copy = nil
