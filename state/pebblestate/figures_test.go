@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -75,15 +74,6 @@ func (r *rows) fill(b *testing.B, keys int64) {
 	}
 }
 
-// cpu is the CPU time of this process so far.
-func cpu() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
 // rssMB is the memory of this process in MB, now and at its peak; 0 where the system does not tell.
 func rssMB(field string) float64 {
 	text, err := os.ReadFile("/proc/self/status")
@@ -126,11 +116,11 @@ func BenchmarkReadModifyWrite(b *testing.B) {
 			runtime.GC()
 			b.ReportAllocs()
 			b.ResetTimer()
-			before := cpu()
+			before := processCPU()
 			for range b.N {
 				update(int64(zipf.Uint64()) * 7919 % keys)
 			}
-			b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(processCPU()-before)/float64(b.N), "cpu-ns/op")
 			b.StopTimer()
 		})
 	}
@@ -221,9 +211,9 @@ func (r *rows) checkpoint(b *testing.B, files state.Files) (pause time.Duration,
 	}
 }
 
-// BenchmarkBarrier is the pause of the task at a barrier, with 10 000 and 1 000 000 changed keys, over 1 and 5 GB of state, and the bytes that the
+// BenchmarkCheckpoint is the pause of the task at a barrier, with 10 000 and 1 000 000 changed keys, over 1 and 5 GB of state, and the bytes that the
 // checkpoint has stored, against the encoded entries that had changed.
-func BenchmarkBarrier(b *testing.B) {
+func BenchmarkCheckpoint(b *testing.B) {
 	for _, gb := range []int64{1, 5} {
 		for _, changed := range []int64{10_000, 1_000_000} {
 			b.Run(fmt.Sprintf("state=%dGB/changed=%d", gb, changed), func(b *testing.B) {
@@ -274,7 +264,7 @@ func BenchmarkRateDuringCheckpoint(b *testing.B) {
 			var image state.Snapshot
 			taken := 0
 			b.ResetTimer()
-			before := cpu()
+			before := processCPU()
 			for i := range b.N {
 				r.update(b, hot())
 				if !with || i%256 != 0 {
@@ -302,7 +292,7 @@ func BenchmarkRateDuringCheckpoint(b *testing.B) {
 					taken++
 				}
 			}
-			b.ReportMetric(float64(b.N)/(cpu()-before).Seconds()/1e6, "M-updates/cpu-s")
+			b.ReportMetric(float64(b.N)/(processCPU()-before).Seconds()/1e6, "M-updates/cpu-s")
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/1e6, "M-updates/s")
 			b.ReportMetric(float64(taken), "checkpoints")
 			b.StopTimer()
