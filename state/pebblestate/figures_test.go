@@ -176,16 +176,16 @@ type tally struct {
 
 func (t tally) Write(_ context.Context, groups state.GroupRange, _ int, fill func(io.Writer) error) (state.File, error) {
 	var n int64
-	err := fill(counting{&n})
+	err := fill(tallying{&n})
 	t.bytes.Add(n)
 	return state.File{Name: fmt.Sprintf("data/1-1-%d", t.bytes.Load()), Size: n, Groups: groups}, err
 }
 
 func (t tally) Later() state.Files { return t }
 
-type counting struct{ n *int64 }
+type tallying struct{ n *int64 }
 
-func (c counting) Write(p []byte) (int, error) { *c.n += int64(len(p)); return len(p), nil }
+func (c tallying) Write(p []byte) (int, error) { *c.n += int64(len(p)); return len(p), nil }
 
 // checkpoint takes one, as a task does it that has nothing else to do. pause is what the barrier took.
 func (r *rows) checkpoint(b *testing.B, files state.Files) (pause time.Duration, w state.Written) {
