@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/millrace-io/millrace/serde"
 	"github.com/millrace-io/millrace/state"
 	"github.com/millrace-io/millrace/state/pebblestate"
+	"github.com/millrace-io/millrace/state/statetest"
 )
 
 // BenchmarkKeyedCount is one read-modify-write of a counter over 100 000 keys, which fit the default cache, and over 1 000 000 keys with
@@ -42,6 +45,60 @@ func BenchmarkKeyedCount(b *testing.B) {
 			must(b, s.Close())
 		})
 	}
+}
+
+// BenchmarkBarrier is a checkpoint of 1 M counters that all fit the cache, of which some changed since the last one: pause is what the task waits at the
+// barrier, drain what it does afterwards for each changed counter, between its batches.
+func BenchmarkBarrier(b *testing.B) {
+	for _, changed := range []int64{10_000, 1_000_000} {
+		b.Run(fmt.Sprint("changed=", changed), func(b *testing.B) { benchmarkBarrier(b, changed) })
+	}
+}
+
+func benchmarkBarrier(b *testing.B, changed int64) {
+	const n = 1_000_000
+	hash := serde.HashOf(serde.MustFor[int64]())
+	s := state.NewKeyed(serde.MustFor[int64](), state.Config{})
+	v := s.Value[int64]("v")
+	back := pebblestate.New(pebblestate.Options{Dir: b.TempDir(), CacheBytes: 512 << 20})
+	must(b, s.Open(back, state.OpenOptions{UID: "op", Groups: state.GroupRange{End: state.DefaultMaxParallelism}}))
+	set := func(step int64) {
+		for k := int64(0); k < n; k += step {
+			s.SetCurrent(k, hash(k))
+			must(b, v.Set(k))
+		}
+	}
+	set(1)
+	var pauses []time.Duration
+	var drained time.Duration
+	var size int64
+	checkpoint := func() {
+		start := time.Now()
+		image, err := s.Snapshot()
+		pauses = append(pauses, time.Since(start))
+		must(b, err)
+		start = time.Now()
+		for more := true; more; {
+			more, err = s.Background(50 * time.Microsecond)
+			must(b, err)
+		}
+		drained += time.Since(start)
+		w, err := statetest.Write(context.Background(), s, image, nowhere{})
+		must(b, err)
+		size += w.Bytes
+		image.Release()
+	}
+	checkpoint() // of everything
+	pauses, drained, size = nil, 0, 0
+	for b.Loop() {
+		set(n / changed)
+		checkpoint()
+	}
+	slices.Sort(pauses)
+	b.ReportMetric(float64(pauses[len(pauses)*99/100].Nanoseconds())/1000, "µs-pause-p99")
+	b.ReportMetric(float64(drained.Nanoseconds())/float64(int64(b.N)*changed), "ns-drain/entry")
+	b.ReportMetric(float64(size)/float64(int64(b.N)*changed), "B-uploaded/entry")
+	must(b, s.Close())
 }
 
 func must(b *testing.B, err error) {
