@@ -33,6 +33,7 @@ type sim struct {
 	flights   map[int64]*simFlight  // triggered, and neither done nor aborted
 	prepared  map[TaskID][]Prepared // what each sink's task holds: all that it has prepared since the last completion that it knows
 	durable   map[int64]bool        // ids whose Persisted without error was delivered in this attempt
+	unstored  map[int64]bool        // ids whose Persisted with an error was delivered
 	persisted map[int64]bool        // ids of this attempt for which Persist was returned
 	lastID    int64                 // newest id ever triggered in this attempt
 	notified  int64                 // newest id of this attempt that tasks were told of
@@ -117,7 +118,7 @@ func (s *sim) attempt() {
 	s.cfg.Epoch++
 	s.cfg.FirstID = s.completed + 1
 	s.lastID, s.notified, s.failed, s.over, s.ended = s.completed, s.completed, 0, "", false
-	s.durable, s.persisted, s.commits = map[int64]bool{}, map[int64]bool{}, map[int64]int{}
+	s.durable, s.unstored, s.persisted, s.commits = map[int64]bool{}, map[int64]bool{}, map[int64]bool{}, map[int64]int{}
 	s.flights, s.prepared = map[int64]*simFlight{}, map[TaskID][]Prepared{}
 	// What the failed attempt left on its way stays on its way.
 	s.old = append(s.old, s.bag...)
@@ -212,8 +213,8 @@ func (s *sim) deliver(ev Event) error {
 	case Persisted:
 		e.Now = now
 		ev = e
-		if e.Epoch == s.cfg.Epoch && s.persisted[e.ID] && e.Err == nil {
-			s.durable[e.ID] = true
+		if e.Epoch == s.cfg.Epoch && s.persisted[e.ID] {
+			s.durable[e.ID], s.unstored[e.ID] = e.Err == nil, e.Err != nil
 		}
 	case Committed:
 		e.Now = now
@@ -293,7 +294,7 @@ func (s *sim) closed(id int64) error {
 // aborted checks that the checkpoint may be given up. Nothing of it is lost: its tasks go on holding what they have prepared.
 func (s *sim) aborted(a Aborted) error {
 	f := s.flights[a.ID]
-	if f == nil || s.durable[a.ID] || f.trigger.Stop {
+	if f == nil || s.persisted[a.ID] && !s.unstored[a.ID] || f.trigger.Stop {
 		return fmt.Errorf("abort of %d, which cannot be given up", a.ID)
 	}
 	delete(s.flights, a.ID)

@@ -11,10 +11,10 @@
 //     That write is the completion: before it nothing has happened, after it the checkpoint is what a restart begins from.
 //  4. Only then are committables committed and tasks told. A restart commits those of the newest completed checkpoint again before it
 //     does anything else, so committing must be idempotent.
-//  5. Only then is the next checkpoint triggered, and Journal.Prune takes old ones out of HEAD and afterwards deletes what no manifest
+//  5. Only then is the next manifest written, and Journal.Prune takes old ones out of HEAD and afterwards deletes what no manifest
 //     names any more.
 //
-// Checkpoints run one at a time and tasks live until the job ends, so the end of bounded input is a checkpoint like any other. A savepoint
+// Checkpoints run one at a time, or as many as Config.MaxConcurrent allows, and complete one after the other. Tasks live until the job ends, so the end of bounded input is a checkpoint like any other. A savepoint
 // is a checkpoint that is pinned: its output is committed too, so it is a recovery point like any other.
 //
 // # Layout
@@ -30,8 +30,9 @@
 //
 // # Failures
 //
-//   - A task that declines, a checkpoint that times out, a storage or a commit that fails: the attempt fails, the job restarts from the
-//     newest completed checkpoint. There is no other recovery path.
+//   - A task that declines, a checkpoint that times out, a storage that fails: the checkpoint is given up as often as Config.TolerableFailures
+//     allows. Otherwise, and when a commit fails, the attempt fails and the job restarts from the newest completed checkpoint. There is no other
+//     recovery path.
 //   - A lost answer of the storage: a write is tried again under the same condition, and what is there afterwards decides whether it was
 //     ours. When the storage stays silent for a minute the outcome is unknown (ErrUnknownOutcome) and the next Lead finds it out.
 //   - Two leaders: one of them gets ErrFenced. It must stop; its files are deleted later.

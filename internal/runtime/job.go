@@ -269,6 +269,16 @@ func (a *attempt) begin(ctx context.Context, number int) error {
 		return err
 	}
 	a.firstID = max(a.firstID, m.ID+1) // sinks never see ids go back
+	if a.journal == nil {
+		return a.restoreFrom(m, files)
+	}
+	// Before anything is copied. What is in another storage may go when it likes: checkpoints of this job name nothing there.
+	if _, err := checkpoint.PlanRestore(m, j.operators, a.cfg.MaxParallelism, a.cfg.Mapping); err != nil {
+		return err
+	}
+	if m, files, err = a.journal.Import(ctx, m, files, nil); err != nil {
+		return err
+	}
 	return a.restoreFrom(m, files)
 }
 
