@@ -209,7 +209,7 @@ func (r *deltaRun) write(t *rapid.T) {
 	i := rapid.IntRange(0, len(r.images)-1).Draw(t, "image")
 	image := r.images[i]
 	r.images = slices.Delete(r.images, i, i+1)
-	r.bucket.fail = rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "failing upload")
+	r.bucket.failAt(rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "failing upload"))
 	files := checkpointFiles{r.bucket, image.id}
 	var parts []state.Written
 	for i, p := range image.parts {
@@ -226,7 +226,7 @@ func (r *deltaRun) write(t *rapid.T) {
 		}
 		p.Release()
 	}
-	r.bucket.fail = 0
+	r.bucket.failAt(0)
 	if len(parts) < len(image.parts) || image.id < r.last {
 		r.cuts.failed++
 		return

@@ -75,6 +75,12 @@ func (f checkpointFiles) Open(context.Context, state.File) (state.Object, error)
 	return nil, errors.ErrUnsupported
 }
 
+func (b *bucketFiles) failAt(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fail = n
+}
+
 // complete collects what the manifest of checkpoint id does not name.
 func (b *bucketFiles) complete(id int, parts []state.Written) {
 	named := map[string]bool{}
