@@ -448,14 +448,14 @@ func TestSavepointDuringARestart(t *testing.T) {
 	})
 }
 
-// brokenStorage panics each time it is opened but the first.
+// brokenStorage panics when it is opened once broken is set.
 type brokenStorage struct {
 	checkpoint.Storage
-	opened *atomic.Int64
+	broken *atomic.Bool
 }
 
 func (s brokenStorage) Open(ctx context.Context) (checkpoint.Objects, error) {
-	if s.opened.Add(1) > 1 {
+	if s.broken.Load() {
 		panic("broken storage")
 	}
 	return s.Storage.Open(ctx)
@@ -464,13 +464,15 @@ func (s brokenStorage) Open(ctx context.Context) (checkpoint.Objects, error) {
 // TestPanicOfTheStorage during a restart counts as a failed restart and does not end the process.
 func TestPanicOfTheStorage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		broken := &atomic.Bool{}
 		h := newHooks(numbers(10), func(_ context.Context, call string) error {
 			if call == "Prepare" {
+				broken.Store(true)
 				return errors.New("boom")
 			}
 			return nil
 		})
-		store := brokenStorage{checkpointtest.NewMemory("m"), &atomic.Int64{}}
+		store := brokenStorage{checkpointtest.NewMemory("m"), broken}
 		err := h.graph().Run(t.Context(), dataflow.Options{Restart: dataflow.Restart{MaxAttempts: 3}, Checkpoint: checkpoint.Every(time.Second, store)})
 		if err == nil || !strings.Contains(err.Error(), "gave up after 3 restarts") || !strings.Contains(err.Error(), "broken storage") {
 			t.Errorf("got %v", err)
