@@ -303,6 +303,10 @@ func (a *attempt) handle(ev any) (done bool, err error) {
 		if ev.err != nil {
 			return a.act(a.coord.Step(checkpoint.Declined{Now: now, Epoch: a.epoch, ID: ev.id, Task: ev.task, Err: ev.err}))
 		}
+		if ev.baseErr != nil {
+			a.cfg.Logger.Warn("a new base of the state could not be made; checkpoints go on and grow by their deltas, and it is tried again",
+				zap.String("task", ev.task.String()), zap.Error(ev.baseErr))
+		}
 		a.flights.acked(ev.id, ev.bytes)
 		a.job.metrics.wrote(ev.bytes, ev.baseBytes)
 		a.progress.acked(ev)

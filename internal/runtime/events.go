@@ -14,6 +14,7 @@ type (
 		channels  []checkpoint.ChannelState
 		// bytes of what changed, and of parts of a new base
 		bytes, baseBytes int64
+		baseErr          error // why a new base could not be made
 		err              error
 	}
 	// endedEvent says that the task has processed the end of all its input.

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"github.com/millrace-io/millrace/checkpoint"
 	"github.com/millrace-io/millrace/internal/crash"
 	"github.com/millrace-io/millrace/internal/exchange"
@@ -80,6 +81,7 @@ func (t *task) write(ack *ackEvent, o *op, snap state.Snapshot) state.Written {
 	ack.err = o.failAside(err)
 	ack.bytes += w.Bytes
 	ack.baseBytes += w.BaseBytes
+	ack.baseErr = errors.Join(ack.baseErr, w.BaseError)
 	return w
 }
 
