@@ -35,9 +35,6 @@ func (r *deltaRun) set(buf []byte, mid int) { r.end(buf, mid, ChangeSet) }
 // remove ends a change by which the address becomes absent.
 func (r *deltaRun) remove(buf []byte) { r.end(buf, len(buf), ChangeDelete) }
 
-// clear ends a change by which every address that begins with the given one becomes absent.
-func (r *deltaRun) clear(buf []byte) { r.end(buf, len(buf), ChangeDeleteRange) }
-
 // clearTo ends a change by which every address from buf[len(begin()):mid] on and before buf[mid:] becomes absent. Of several clears with one
 // start the last must reach farthest.
 func (r *deltaRun) clearTo(buf []byte, mid int) { r.end(buf, mid, ChangeDeleteRange) }

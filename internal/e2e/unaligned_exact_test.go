@@ -135,8 +135,8 @@ func countBoth(b *operators.CoKeyed[string, event, event, total]) {
 
 // restored counts what jobs were started from.
 type restored struct {
-	checkpoints, inFlight, rescaled int
-	edges                           map[string]int // with records in flight, when the parallelism was another one then
+	checkpoints, inFlight int
+	edges                 map[string]int // with records in flight, when the parallelism was another one then
 }
 
 // look notes what a start with the given parallelism finds in the storage.

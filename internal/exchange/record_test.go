@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -17,7 +18,7 @@ func recordedAs(t interface{ Fatal(...any) }, sent []got[string], from int, keep
 	q := NewQueue(1)
 	e := NewEdge[string](q, 0)
 	e.SetCodec(serde.MustFor[string]())
-	w := NewWriter(nil, in, []*Edge[string]{e})
+	w := NewWriter(context.Background(), in, []*Edge[string]{e})
 	for _, g := range sent {
 		in.TimestampMS, in.KeyHash, in.At = g.ts, g.hash, g.at
 		if err := w.add(0, g.value, g.hash); err != nil {

@@ -308,7 +308,7 @@ func testMapKeys(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 		}
 	}
 	s = state.NewKeyed(serde.MustFor[string](), state.Config{})
-	n := s.Map[string, int64]("m", state.MigrateMapKey(func(p pointV1) (string, error) { return p.Y, nil }))
+	s.Map[string, int64]("m", state.MigrateMapKey(func(p pointV1) (string, error) { return p.Y, nil }))
 	open(t, s, newBackend(t))
 	var met *state.KeyCollisionError
 	if err := s.Restore(context.Background(), files.From(handles)); !errors.As(err, &met) || met.Part != state.PartSub || met.Now != `"b"` ||
@@ -317,7 +317,7 @@ func testMapKeys(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 	}
 	files, handles = write(pointV1{X: 1, Y: "a"}, pointV1{X: 2, Y: "b"})
 	s = state.NewKeyed(serde.MustFor[string](), state.Config{})
-	n = s.Map[string, int64]("m", state.MigrateMapKey(func(p pointV1) (string, error) { return p.Y, nil }))
+	n := s.Map[string, int64]("m", state.MigrateMapKey(func(p pointV1) (string, error) { return p.Y, nil }))
 	open(t, s, newBackend(t))
 	must(t, s.Restore(context.Background(), files.From(handles)))
 	s.SetCurrent("two", serde.HashOf(serde.MustFor[string]())("two"))

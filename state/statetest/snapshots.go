@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sort"
 	"strings"
 	"testing"
@@ -15,8 +14,6 @@ import (
 	"github.com/millrace-io/millrace/state"
 	"github.com/millrace-io/millrace/state/memstate"
 )
-
-func bytesReader(b []byte) io.Reader { return bytes.NewReader(b) }
 
 func testSnapshotRestore(t *testing.T, newBackend func(t *testing.T) state.Backend) {
 	keys := names(500)
