@@ -239,13 +239,12 @@ func BenchmarkRestore(b *testing.B) {
 			handles := k.repeated(b, size.copies)
 			var ready, first time.Duration
 			var gets []time.Duration
-			start := processCPU()
 			var spent time.Duration
 			for b.Loop() {
 				dir := b.TempDir()
 				random := rand.New(rand.NewPCG(1, uint64(b.N)))
 				k.files.requests.Store(0)
-				start = processCPU()
+				start := processCPU()
 				begin := time.Now()
 				s := openStore(b, pebblestate.Options{Dir: dir}, "1")
 				if err := s.Attach(context.Background(), k.files, handles, groupAddress(0), groupAddress(128*size.copies)); err != nil {

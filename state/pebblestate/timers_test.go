@@ -2,7 +2,6 @@ package pebblestate_test
 
 import (
 	"bytes"
-	"fmt"
 	"runtime"
 	"testing"
 
@@ -114,7 +113,7 @@ func BenchmarkTimersLargerThanMemory(b *testing.B) {
 					fired++
 				}
 				if succeeds(b, timers.Err()); fired != n {
-					b.Fatal(fmt.Sprintf("%d timers have fired", fired))
+					b.Fatalf("%d timers have fired", fired)
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/timer")
