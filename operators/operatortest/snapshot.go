@@ -30,11 +30,16 @@ type Snapshot struct {
 	Committables [][]byte
 }
 
-// Bytes is the size of the keyed state as stored.
-func (s *Snapshot) Bytes() int64 {
-	var n int64
-	for _, f := range s.keyed {
-		n += f.Size
+// Bytes is the size of the keyed state: keys and values of all entries, encoded. It does not depend on how a backend stores them: tables that say
+// what has gone are not state. It panics when the snapshot cannot be read.
+func (s *Snapshot) Bytes() (n int64) {
+	r := state.Restore{Files: s.files, Handles: s.keyed, States: s.states, MaxParallelism: s.maxParallelism}
+	_, err := state.ReadEntries(context.Background(), r, state.GroupRange{End: s.maxParallelism}, func(_ []state.Descriptor, e state.Entry) error {
+		n += int64(len(e.Key) + len(e.Sub) + len(e.Value))
+		return nil
+	})
+	if err != nil {
+		panic(fmt.Sprintf("operatortest: size of a snapshot: %v", err))
 	}
 	return n
 }
