@@ -66,3 +66,16 @@ func TestAllocations(t *testing.T) {
 		t.Errorf("hash of a struct key allocates %v times", n)
 	}
 }
+
+// TestSharedAllocations: the strings of a value cost nothing of their own when the text is given.
+func TestSharedAllocations(t *testing.T) {
+	d := shared(t, MustFor[event]())
+	src, err := MustFor[event]().Append(nil, sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, out := string(src), new(event)
+	if n := testing.AllocsPerRun(200, func() { err = d.DecodeShared(src, text, out) }); n != 0 || err != nil || *out != sample {
+		t.Errorf("DecodeShared allocates %v times, %v, and gives %+v", n, err, *out)
+	}
+}

@@ -212,7 +212,18 @@ func (s *avroSerde[T]) Append(dst []byte, v T) (out []byte, err error) {
 }
 
 // Decode reads src into v, whose earlier content is dropped: what is left in a map or slice would mix with the new value unseen.
-func (s *avroSerde[T]) Decode(src []byte, v *T) (err error) {
+func (s *avroSerde[T]) Decode(src []byte, v *T) error { return s.decode(src, "", v) }
+
+// DecodeShared is Decode with strings that are parts of text.
+func (s *avroSerde[T]) DecodeShared(src []byte, text string, v *T) error {
+	if len(text) != len(src) {
+		return unequalText(s.bound.typ, src, text)
+	}
+	return s.decode(src, text, v)
+}
+
+// decode reads src; text is the memory of the strings, "" for one of their own.
+func (s *avroSerde[T]) decode(src []byte, text string, v *T) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("serde: decode %v: panic: %v", s.bound.typ, p)
@@ -221,7 +232,7 @@ func (s *avroSerde[T]) Decode(src []byte, v *T) (err error) {
 	var zero T
 	*v = zero
 	r := readers.Get().(*reader)
-	*r = reader{src: src}
+	*r = reader{src: src, slab: text}
 	err = s.dec(r, unsafe.Pointer(v))
 	pos := r.pos
 	*r = reader{}
@@ -234,3 +245,6 @@ func (s *avroSerde[T]) Decode(src []byte, v *T) (err error) {
 	}
 	return nil
 }
+
+// derived implements IsDerived.
+func (s *avroSerde[T]) derived() bool { return true }

@@ -152,3 +152,6 @@ func (s *ConfluentSerde[T]) resolve(id int) (decoding[T], error) {
 	codec, err := s.own.resolve(schema)
 	return decoding[T]{codec: codec, err: err}, nil
 }
+
+// derived implements IsDerived.
+func (s *ConfluentSerde[T]) derived() bool { return s.own.derived() }

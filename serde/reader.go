@@ -24,7 +24,7 @@ type reader struct {
 	pos   int
 	depth int
 	empty int    // items without bytes so far
-	slab  string // copy of src that strings point into; "" until needed
+	slab  string // copy of src that strings point into: one that the caller gave, or made when needed; "" until then
 	share bool
 }
 
@@ -134,10 +134,10 @@ func (r *reader) text() (string, error) {
 	if err != nil || len(b) == 0 {
 		return "", err
 	}
-	if !r.share || len(r.src) > slabMax {
-		return string(b), nil
-	}
 	if r.slab == "" {
+		if !r.share || len(r.src) > slabMax {
+			return string(b), nil
+		}
 		r.slab = string(r.src)
 	}
 	return r.slab[r.pos-len(b) : r.pos], nil

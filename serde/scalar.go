@@ -83,6 +83,19 @@ func (s textSerde[T]) Decode(src []byte, v *T) error {
 	return err
 }
 
+// DecodeShared takes the string out of text.
+func (s textSerde[T]) DecodeShared(src []byte, text string, v *T) error {
+	if len(text) != len(src) {
+		return unequalText(reflect.TypeFor[T](), src, text)
+	}
+	r := reader{src: src}
+	b, err := r.bytes()
+	if err = finish[T](&r, err); err == nil {
+		*as[string](v) = text[len(text)-len(b):]
+	}
+	return err
+}
+
 // bytesSerde is the codec of types made of []byte.
 type bytesSerde[T any] struct{ handSerde[T] }
 

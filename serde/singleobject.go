@@ -98,3 +98,6 @@ func (s *singleSerde[T]) Decode(src []byte, v *T) error {
 	}
 	return codec.Decode(src[singleHeader:], v)
 }
+
+// derived implements IsDerived.
+func (s *singleSerde[T]) derived() bool { return s.own.derived() }
