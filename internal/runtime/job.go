@@ -103,6 +103,7 @@ func Start(ctx context.Context, p *Plan, operators []checkpoint.OperatorInfo, c 
 		cancel(err)
 		return nil, fmt.Errorf("millrace: register metrics: %w; give each job a registerer of its own", err)
 	}
+	j.reportDerived()
 	go func() {
 		defer close(j.done)
 		defer c.Metrics.Unregister(j.metrics)
