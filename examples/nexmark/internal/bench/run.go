@@ -75,6 +75,7 @@ type meter struct {
 	cpuAtQuarter   time.Duration
 	first, resumed atomic.Int64 // wall clock, Unix ns, of the first event of the first and of the second start
 	second         atomic.Bool
+	pause          atomic.Int64 // longest, ns
 	stopAt         int64
 	stop           chan struct{}
 }
@@ -96,9 +97,19 @@ func (m *meter) polled(n int) {
 	}
 }
 
+func (m *meter) paused(d time.Duration) {
+	for {
+		longest := m.pause.Load()
+		if int64(d) <= longest || m.pause.CompareAndSwap(longest, int64(d)) {
+			return
+		}
+	}
+}
+
 // source is the source of the run; from holdAt on it holds events back, unless that is 0.
 func (b *bench) source(holdAt int64) gen.Source {
-	return gen.Source{Seed: b.c.Seed, Events: b.c.Events, Splits: b.c.Splits, Pace: b.pace, HoldAt: holdAt, Polled: b.meter.polled}
+	return gen.Source{Seed: b.c.Seed, Events: b.c.Events, Splits: b.c.Splits, Pace: b.pace, HoldAt: holdAt,
+		Polled: b.meter.polled, Paused: b.meter.paused}
 }
 
 // options are those of the n-th start.
@@ -114,9 +125,15 @@ func (b *bench) options(n, parallelism int) dataflow.Options {
 	}
 	// Two jobs cannot count in one registry; figures of checkpoints are those of the last.
 	b.metrics = prometheus.NewRegistry()
-	o.Metrics = b.metrics
+	o.Metrics = keeper{b.metrics}
 	return o
 }
+
+// keeper keeps the metrics of a job that has ended, which takes them away.
+type keeper struct{ *prometheus.Registry }
+
+// Unregister implements prometheus.Registerer.
+func (keeper) Unregister(prometheus.Collector) bool { return true }
 
 // untilSavepoint runs the job until the events are there with which it is to stop, and returns the savepoint.
 func (b *bench) untilSavepoint(ctx context.Context) (uri string, err error) {
@@ -176,7 +193,8 @@ func (b *bench) result() (Result, error) {
 		Wall: wall.Seconds(), CPU: (cpu - b.cpu).Seconds(), PeakRSS: peakRSS(), EventsPerS: float64(c.Events) / wall.Seconds(),
 		SteadyEventsPerS: steady / b.total.At().Sub(m.atQuarter).Seconds(), SteadyCPUPerM: (cpu - m.cpuAtQuarter).Seconds() * 1e6 / steady,
 		FirstEvent: ms(time.Unix(0, m.first.Load()).Sub(b.start)), RowsOut: sum.Rows, Count: sum.Count, Digest: fmt.Sprintf("%016x", sum.Digest),
-		Checkpoints: n, CheckpointP50: durations[0], CheckpointP99: durations[1], Savepoint: b.savepoint.Seconds(),
+		Checkpoints: n, CheckpointP50: durations[0], CheckpointP99: durations[1], BarrierPause: ms(time.Duration(m.pause.Load())),
+		Savepoint: b.savepoint.Seconds(),
 	}
 	if first := b.total.FirstRow(); !first.IsZero() {
 		r.FirstRow = ms(first.Sub(b.start))

@@ -25,6 +25,9 @@ type Source struct {
 	HoldAt int64
 	// Polled is called after each poll that has emitted events, with their number, by several goroutines. Default: nobody is told.
 	Polled func(events int)
+	// Paused is called with the time between a snapshot of a reader and its next poll, which is how long a barrier keeps its task, by several
+	// goroutines. Default: nobody is told.
+	Paused func(time.Duration)
 }
 
 // Validate implements connectors.Source.
@@ -103,6 +106,8 @@ type reader struct {
 	turn   int
 	wake   chan struct{}
 	timer  *time.Timer // of a paced reader
+	// snapshot is when the last one was taken, until the poll after it.
+	snapshot time.Time
 }
 
 // split is where a split goes on: at next, then each step-th event.
@@ -137,6 +142,10 @@ func (r *reader) ready() {
 
 // Poll reads one split, the next one at the next call.
 func (r *reader) Poll(out connectors.Output[Event], max int) (connectors.Status, error) {
+	if !r.snapshot.IsZero() {
+		r.s.Paused(time.Since(r.snapshot))
+		r.snapshot = time.Time{}
+	}
 	end := r.end
 	if p := r.s.Pace; p != nil {
 		end = min(end, p.due())
@@ -191,6 +200,9 @@ func (r *reader) waitForPace() {
 func (r *reader) Wake() <-chan struct{} { return r.wake }
 
 func (r *reader) Snapshot() ([]connectors.Split, error) {
+	if r.s.Paused != nil {
+		r.snapshot = time.Now()
+	}
 	splits := make([]connectors.Split, len(r.splits))
 	for i, sp := range r.splits {
 		splits[i] = connectors.Split{ID: sp.id, Position: sp.position()}

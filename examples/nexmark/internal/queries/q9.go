@@ -1,12 +1,14 @@
 package queries
 
 import (
+	"errors"
 	"time"
 
 	"github.com/millrace-io/millrace/dataflow"
 	"github.com/millrace-io/millrace/examples/nexmark/internal/digest"
 	"github.com/millrace-io/millrace/examples/nexmark/internal/gen"
 	"github.com/millrace-io/millrace/operators"
+	"github.com/millrace-io/millrace/state"
 )
 
 // lead is what every bid for an auction is compared with: small, where the auction and the bid are not.
@@ -36,86 +38,74 @@ func q9(events dataflow.Stream[gen.Event], total *digest.Total) {
 		})
 }
 
+// winning is the state of an auction and of bids for it.
+type winning struct {
+	open    *state.Value[lead]
+	auction *state.Value[gen.Auction]
+	winner  *state.Value[gen.Bid]
+	early   *state.List[gen.Bid]
+}
+
 // winningBids passes an auction on with its winner when the watermark says that no bid for it can come any more. See closingPrices for bids that
 // come before their auction.
 func winningBids(b *operators.CoKeyed[int64, gen.Auction, gen.Bid, sale]) {
-	open := b.Value[lead]("open")
-	auction, winner := b.Value[gen.Auction]("auction"), b.Value[gen.Bid]("winner")
-	early := b.List[gen.Bid]("bids without auction")
-	b.OnFirst(func(c *operators.Ctx[int64, sale], a gen.Auction) error {
-		l := lead{TS: a.TS, Expires: a.Expires}
-		var best gen.Bid
-		err := early.Range(func(b gen.Bid) error {
-			if l.take(b) {
-				best = b
-			}
-			return nil
-		})
-		if err != nil {
-			return err
+	w := winning{b.Value[lead]("open"), b.Value[gen.Auction]("auction"), b.Value[gen.Bid]("winner"), b.List[gen.Bid]("bids without auction")}
+	b.OnFirst(w.begin)
+	b.OnSecond(w.bid)
+	b.OnTimer(w.end)
+}
+
+func (w *winning) begin(c *operators.Ctx[int64, sale], a gen.Auction) error {
+	l := lead{TS: a.TS, Expires: a.Expires}
+	err := w.early.Range(func(b gen.Bid) error {
+		if l.take(b) {
+			return w.winner.Set(b)
 		}
-		if err := early.Clear(); err != nil {
-			return err
-		}
-		if l.Price > 0 {
-			if err := winner.Set(best); err != nil {
-				return err
-			}
-		}
-		c.TimerAt(time.UnixMilli(a.Expires / 1000))
-		if err := open.Set(l); err != nil {
-			return err
-		}
-		return auction.Set(a)
+		return nil
 	})
-	b.OnSecond(func(c *operators.Ctx[int64, sale], b gen.Bid) error {
-		l, ok, err := open.Lookup()
-		if err != nil {
+	if err != nil {
+		return err
+	}
+	c.TimerAt(time.UnixMilli(a.Expires / 1000))
+	return errors.Join(w.early.Clear(), w.auction.Set(a), w.open.Set(l))
+}
+
+func (w *winning) bid(c *operators.Ctx[int64, sale], b gen.Bid) error {
+	l, ok, err := w.open.Lookup()
+	if err != nil {
+		return err
+	}
+	if !ok {
+		c.TimerAt(time.UnixMilli(b.TS / 1000))
+		return w.early.Append(b)
+	}
+	if !l.take(b) {
+		return nil
+	}
+	return errors.Join(w.open.Set(l), w.winner.Set(b))
+}
+
+func (w *winning) end(c *operators.Ctx[int64, sale], at time.Time) error {
+	l, ok, err := w.open.Lookup()
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return dropUntil(w.early, at, func(b gen.Bid) int64 { return b.TS })
+	case at.UnixMilli() < l.Expires/1000:
+		return nil // the timer of a bid that has found its auction
+	}
+	if l.Price > 0 {
+		a, errA := w.auction.Get()
+		b, errB := w.winner.Get()
+		if err := errors.Join(errA, errB); err != nil {
 			return err
 		}
-		if !ok {
-			c.TimerAt(time.UnixMilli(b.TS / 1000))
-			return early.Append(b)
-		}
-		if !l.take(b) {
-			return nil
-		}
-		if err := open.Set(l); err != nil {
+		if err := c.Emit(sale{a, b}); err != nil {
 			return err
 		}
-		return winner.Set(b)
-	})
-	b.OnTimer(func(c *operators.Ctx[int64, sale], at time.Time) error {
-		l, ok, err := open.Lookup()
-		switch {
-		case err != nil:
-			return err
-		case !ok:
-			return dropUntil(early, at, func(b gen.Bid) int64 { return b.TS })
-		case at.UnixMilli() < l.Expires/1000:
-			return nil // the timer of a bid that has found its auction
-		}
-		if l.Price > 0 {
-			a, err := auction.Get()
-			if err != nil {
-				return err
-			}
-			b, err := winner.Get()
-			if err != nil {
-				return err
-			}
-			if err := c.Emit(sale{a, b}); err != nil {
-				return err
-			}
-			if err := winner.Clear(); err != nil {
-				return err
-			}
-		}
-		if err := auction.Clear(); err != nil {
-			return err
-		}
-		return open.Clear()
-	})
+	}
+	return errors.Join(w.open.Clear(), w.auction.Clear(), w.winner.Clear())
 }
 
 // take makes b the best bid if it is.
