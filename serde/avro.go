@@ -86,7 +86,18 @@ func newAvro[T any](opts []AvroOption) (*avroSerde[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	return compileAvro[T](n, b)
+	s, err := compileAvro[T](n, b)
+	if err != nil || o.schema != "" {
+		return s, err
+	}
+	g, err := generatedOf[T](b)
+	if err != nil {
+		return nil, err
+	}
+	if g != nil {
+		s.appendOwn, s.decodeOwn = g.Append, g.Decode
+	}
+	return s, nil
 }
 
 func (o avroOptions) node(t reflect.Type) (*node, error) {
@@ -147,6 +158,9 @@ type avroSerde[T any] struct {
 	enc    encFunc
 	dec    decFunc
 	boxes  *sync.Pool // of *T: values to encode need an address that does not move
+	// Generated code of T, if there is any. decodeOwn is nil for data of another schema.
+	appendOwn func(dst []byte, v T) ([]byte, bool)
+	decodeOwn func(src []byte, text string, v *T) bool
 }
 
 // readers is shared by all codecs: a reader holds nothing between two values.
@@ -176,7 +190,10 @@ func (s *avroSerde[T]) resolve(writerSchema string) (*avroSerde[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	out.enc, out.boxes = s.enc, s.boxes
+	out.enc, out.boxes, out.appendOwn = s.enc, s.boxes, s.appendOwn
+	if w.json() == s.schema {
+		out.decodeOwn = s.decodeOwn
+	}
 	return out, nil
 }
 
@@ -193,7 +210,17 @@ func (s *avroSerde[T]) Resolve(writerSchema string) (Serde[T], error) {
 func (s *avroSerde[T]) Schema() string { return s.schema }
 
 // Append appends the encoding of v.
-func (s *avroSerde[T]) Append(dst []byte, v T) (out []byte, err error) {
+func (s *avroSerde[T]) Append(dst []byte, v T) ([]byte, error) {
+	if s.appendOwn != nil {
+		if out, ok := s.appendOwn(dst, v); ok {
+			return out, nil
+		}
+	}
+	return s.appendDerived(dst, v)
+}
+
+// appendDerived encodes v by closures; it also finds the words for what generated code refuses.
+func (s *avroSerde[T]) appendDerived(dst []byte, v T) (out []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			out, err = dst, fmt.Errorf("serde: encode %v: panic: %v", s.bound.typ, p)
@@ -223,14 +250,25 @@ func (s *avroSerde[T]) DecodeShared(src []byte, text string, v *T) error {
 }
 
 // decode reads src; text is the memory of the strings, "" for one of their own.
-func (s *avroSerde[T]) decode(src []byte, text string, v *T) (err error) {
+func (s *avroSerde[T]) decode(src []byte, text string, v *T) error {
+	var zero T
+	*v = zero
+	if s.decodeOwn != nil {
+		if s.decodeOwn(src, text, v) {
+			return nil
+		}
+		*v = zero
+	}
+	return s.decodeDerived(src, text, v)
+}
+
+// decodeDerived reads src into v, which is zero, by closures; it also finds the words for what generated code refuses.
+func (s *avroSerde[T]) decodeDerived(src []byte, text string, v *T) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("serde: decode %v: panic: %v", s.bound.typ, p)
 		}
 	}()
-	var zero T
-	*v = zero
 	r := readers.Get().(*reader)
 	*r = reader{src: src, slab: text}
 	err = s.dec(r, unsafe.Pointer(v))
@@ -247,4 +285,4 @@ func (s *avroSerde[T]) decode(src []byte, text string, v *T) (err error) {
 }
 
 // derived implements IsDerived.
-func (s *avroSerde[T]) derived() bool { return true }
+func (s *avroSerde[T]) derived() bool { return s.appendOwn == nil }

@@ -47,6 +47,7 @@ type bound struct {
 type boundField struct {
 	f      *field
 	b      *bound
+	goName string // path of Go fields
 	offset uintptr
 }
 
@@ -140,7 +141,7 @@ func (b *binder) record(out *bound, path string) {
 		bf := boundField{f: f}
 		if sf, ok := byName[f.name]; ok {
 			delete(byName, f.name)
-			bf.offset = sf.offset
+			bf.offset, bf.goName = sf.offset, sf.goName
 			bf.b = b.bind(f.typ, sf.typ, strings.TrimPrefix(path+"."+sf.goName, "."))
 			if bf.b.form == formText || bf.b.form == formEnum {
 				out.texts++

@@ -190,10 +190,14 @@ func decUUID(r *reader, p unsafe.Pointer) error {
 	if err != nil {
 		return err
 	}
+	return r.uuid(s, (*[16]byte)(p))
+}
+
+// uuid reads the text s, which ends at the position.
+func (r *reader) uuid(s []byte, u *[16]byte) error {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return r.corrupt("%q is no UUID", s)
 	}
-	u := (*[16]byte)(p)
 	at := 0
 	for _, part := range [...][]byte{s[:8], s[9:13], s[14:18], s[19:23], s[24:]} {
 		n, err := hex.Decode(u[at:], part)
@@ -207,18 +211,7 @@ func decUUID(r *reader, p unsafe.Pointer) error {
 
 func decTime(w, n *node) decFunc {
 	read := readInteger(w)
-	var convert func(v int64) time.Time
-	limit := int64(math.MaxInt64)
-	switch n.logical {
-	case logicalTimestampMillis:
-		convert, limit = time.UnixMilli, maxSeconds*1000
-	case logicalTimestampMicros:
-		convert, limit = time.UnixMicro, maxSeconds*1_000_000
-	case logicalTimestampNanos:
-		convert = func(v int64) time.Time { return time.Unix(0, v) }
-	default:
-		convert = func(v int64) time.Time { return time.Unix(v*daySeconds, 0) }
-	}
+	limit := timeLimit(n.logical)
 	return func(r *reader, p unsafe.Pointer) error {
 		v, err := read(r)
 		if err != nil {
@@ -227,9 +220,33 @@ func decTime(w, n *node) decFunc {
 		if v > limit || v < -limit {
 			return r.corrupt("%d is out of range of %s", v, n.logical)
 		}
-		*(*time.Time)(p) = convert(v).UTC()
+		*(*time.Time)(p) = timeOf(v, n.logical)
 		return nil
 	}
+}
+
+// timeLimit is the greatest number, of either sign, that stands for a time in a unit.
+func timeLimit(unit string) int64 {
+	switch unit {
+	case logicalTimestampMillis:
+		return maxSeconds * 1000
+	case logicalTimestampMicros:
+		return maxSeconds * 1_000_000
+	}
+	return math.MaxInt64
+}
+
+// timeOf is the time of a number in a unit, in UTC.
+func timeOf(v int64, unit string) time.Time {
+	switch unit {
+	case logicalTimestampMillis:
+		return time.UnixMilli(v).UTC()
+	case logicalTimestampMicros:
+		return time.UnixMicro(v).UTC()
+	case logicalTimestampNanos:
+		return time.Unix(0, v).UTC()
+	}
+	return time.Unix(v*daySeconds, 0).UTC()
 }
 
 func decSpan(w, n *node) decFunc {
@@ -250,50 +267,57 @@ func decSpan(w, n *node) decFunc {
 
 func decDecimal(w, n *node) decFunc {
 	read := readRaw(w)
-	limit := int64(math.MaxInt64)
-	if n.precision <= DecimalDigits {
-		limit = pow10[n.precision]
-	}
 	return func(r *reader, p unsafe.Pointer) error {
 		b, err := read(r)
 		if err != nil {
 			return err
 		}
-		u, ok := readUnscaled(b)
-		if !ok || u >= limit || u <= -limit {
-			return r.corrupt("decimal has more than %d digits", n.precision)
-		}
-		d, err := NewDecimal(u, n.scale)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
-		}
-		*(*Decimal)(p) = d
-		return nil
+		*(*Decimal)(p), err = r.decimal(b, n.precision, n.scale)
+		return err
 	}
 }
 
+// decimal reads the number b, which ends at the position.
+func (r *reader) decimal(b []byte, precision, scale int) (Decimal, error) {
+	limit := int64(math.MaxInt64)
+	if precision <= DecimalDigits {
+		limit = pow10[precision]
+	}
+	u, ok := readUnscaled(b)
+	if !ok || u >= limit || u <= -limit {
+		return Decimal{}, r.corrupt("decimal has more than %d digits", precision)
+	}
+	d, err := NewDecimal(u, scale)
+	if err != nil {
+		return Decimal{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return d, nil
+}
+
 func decRat(w, n *node) decFunc {
-	read := readRaw(w)
-	limit := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n.precision)), nil)
-	scale := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n.scale)), nil)
-	bytesMax := len(limit.Bytes()) + 16 // some writers pad with sign bytes
+	read, limit, scale := readRaw(w), power(n.precision), power(n.scale)
 	return func(r *reader, p unsafe.Pointer) error {
 		b, err := read(r)
 		if err != nil {
 			return err
 		}
-		u := new(big.Int)
-		if w.kind == kFixed || len(b) <= bytesMax {
-			fromTwosComplement(u, b)
-		} else {
-			u.Set(limit)
-		}
-		if u.CmpAbs(limit) >= 0 {
-			return r.corrupt("decimal of %d bytes has more than %d digits", len(b), n.precision)
-		}
-		(*big.Rat)(p).SetFrac(u, scale)
-		return nil
+		return r.rat(b, (*big.Rat)(p), limit, scale, w.kind == kFixed)
 	}
+}
+
+// rat reads the number b, which ends at the position, in units of 1/scale. Its amount is below limit.
+func (r *reader) rat(b []byte, v *big.Rat, limit, scale *big.Int, fixed bool) error {
+	u := new(big.Int)
+	if bytesMax := (limit.BitLen()+7)/8 + 16; fixed || len(b) <= bytesMax { // some writers pad with sign bytes
+		fromTwosComplement(u, b)
+	} else {
+		u.Set(limit)
+	}
+	if u.CmpAbs(limit) >= 0 {
+		return r.corrupt("decimal of %d bytes has more than %d digits", len(b), len(limit.String())-1)
+	}
+	v.SetFrac(u, scale)
+	return nil
 }
 
 // decEnum maps the writer's symbols to the reader's: one that the reader does not know is its default, or an error.

@@ -214,13 +214,11 @@ func encDecimal(n *node) encFunc {
 }
 
 func encRat(n *node) encFunc {
-	factor := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n.scale)), nil)
-	limit := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n.precision)), nil)
+	limit, scale := power(n.precision), power(n.scale)
 	return func(dst []byte, p unsafe.Pointer, _ int) ([]byte, error) {
 		r := (*big.Rat)(p)
-		u, rest := new(big.Int).Mul(r.Num(), factor), new(big.Int)
-		u.QuoRem(u, r.Denom(), rest)
-		if rest.Sign() != 0 || u.CmpAbs(limit) >= 0 {
+		u, ok := unscaledRat(r, limit, scale)
+		if !ok {
 			return dst, fmt.Errorf("%w: %s has more places or digits than precision %d, scale %d of the schema", ErrDecimalRange, r.RatString(), n.precision, n.scale)
 		}
 		b := twosComplement(u)
@@ -229,6 +227,13 @@ func encRat(n *node) encFunc {
 		}
 		return appendBytes(dst, b), nil
 	}
+}
+
+// unscaledRat is r in units of 1/scale, and whether that is a whole number below limit.
+func unscaledRat(r *big.Rat, limit, scale *big.Int) (*big.Int, bool) {
+	u, rest := new(big.Int).Mul(r.Num(), scale), new(big.Int)
+	u.QuoRem(u, r.Denom(), rest)
+	return u, rest.Sign() == 0 && u.CmpAbs(limit) < 0
 }
 
 // appendPadded writes the two's complement b in the size of fixed type n.
