@@ -14,6 +14,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/zeebo/xxh3"
 
 	"github.com/millrace-io/millrace/state"
 	"github.com/millrace-io/millrace/state/internal/sst"
@@ -54,12 +55,25 @@ type bulk struct {
 	handles  []state.File
 	perGroup uint64
 	logical  int64
+	latest   []uint64 // the hash of the newest entry of each key
 }
+
+// digest is the sum of the hashes of all entries that a store restored from everything must have.
+func (k *bulk) digest() (sum uint64) {
+	for _, h := range k.latest {
+		sum += h
+	}
+	return sum
+}
+
+// hashEntry is the hash of one entry.
+func hashEntry(key, value []byte) uint64 { return xxh3.HashSeed(value, xxh3.Hash(key)) }
 
 // newBulk writes tables as the last level of a store has them, deltas on top. Those of the subtasks of old stand together.
 func newBulk(b *testing.B, keys, deltas, perDelta, old int) *bulk {
 	b.Helper()
 	k := &bulk{files: &remoteFiles{}, perGroup: uint64(keys / 128), logical: int64(keys) * (benchKeyBytes + benchValueBytes)}
+	k.latest = make([]uint64, 128*k.perGroup)
 	random := rand.NewChaCha8([32]byte{1})
 	value := make([]byte, benchValueBytes)
 	key := make([]byte, 0, benchKeyBytes)
@@ -139,6 +153,7 @@ func (t *tableWriter) set(key, value []byte) {
 	if err := t.w.Set(key, value); err != nil {
 		t.b.Fatal(err)
 	}
+	t.k.latest[uint64(binary.BigEndian.Uint16(key))*t.k.perGroup+binary.BigEndian.Uint64(key[5:])] = hashEntry(key, value)
 	t.last = append(t.last[:0], key...)
 	if t.bytes += len(value) * 6 / 10; t.bytes > benchTableBytes {
 		t.end(state.FileBase, state.GroupRange{})
@@ -280,7 +295,8 @@ func BenchmarkRestore(b *testing.B) {
 	}
 }
 
-// BenchmarkRescale is the time until all subtasks of a new parallelism answer, for 2 GB of two or three old ones.
+// BenchmarkRescale is the time until all subtasks of a new parallelism answer, for 2 GB of two or three old ones. Afterwards everything that they have is read
+// and compared by a digest of keys and values with what was written.
 func BenchmarkRescale(b *testing.B) {
 	for _, c := range []struct{ from, to int }{{2, 3}, {3, 2}} {
 		b.Run(fmt.Sprintf("%dto%d", c.from, c.to), func(b *testing.B) {
@@ -304,17 +320,20 @@ func BenchmarkRescale(b *testing.B) {
 				ready += time.Since(begin)
 				spent += processCPU() - start
 				b.StopTimer()
-				n := uint64(0)
+				n, sum := uint64(0), uint64(0)
 				for i, s := range stores {
 					groups := state.RangeOf(i, c.to, 128)
 					k.files.latency, k.files.bytesPerSec = 0, 0
-					if err := s.Scan(groupAddress(groups.Start), groupAddress(groups.End), func(_, _ []byte) (bool, error) { n++; return true, nil }); err != nil {
+					if err := s.Scan(groupAddress(groups.Start), groupAddress(groups.End), func(key, value []byte) (bool, error) {
+						n, sum = n+1, sum+hashEntry(key, value)
+						return true, nil
+					}); err != nil {
 						b.Fatal(err)
 					}
 					mustClose(b, s)
 				}
-				if n != 128*k.perGroup {
-					b.Fatalf("%d entries, want %d", n, 128*k.perGroup)
+				if n != 128*k.perGroup || sum != k.digest() {
+					b.Fatalf("%d entries with digest %x, want %d with %x", n, sum, 128*k.perGroup, k.digest())
 				}
 				b.StartTimer()
 			}
