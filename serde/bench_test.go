@@ -108,3 +108,17 @@ func BenchmarkScalars(b *testing.B) {
 	benchScalar(b, time.UnixMilli(1).UTC())
 	benchScalar(b, uint64(7))
 }
+
+// BenchmarkHashOf hashes a key of two numbers.
+func BenchmarkHashOf(b *testing.B) {
+	type pair struct{ Bidder, Auction int64 }
+	hash := HashOf(MustFor[pair]())
+	var sum uint64
+	b.ReportAllocs()
+	for i := range int64(b.N) {
+		sum += hash(pair{i, 7 * i})
+	}
+	if sum == 1 {
+		b.Fatal("unreachable")
+	}
+}

@@ -110,6 +110,9 @@ func (c encoders) record(b *bound) encFunc {
 		}
 		fields = append(fields, ef)
 	}
+	if longs := longsOnly(b); longs != nil {
+		return encLongs(longs)
+	}
 	return func(dst []byte, p unsafe.Pointer, depth int) ([]byte, error) {
 		if depth >= maxDepth {
 			return dst, errDepth
@@ -120,6 +123,31 @@ func (c encoders) record(b *bound) encFunc {
 			if dst, err = f.enc(dst, unsafe.Add(p, f.offset), depth+1); err != nil {
 				return dst, inField(f.name, err)
 			}
+		}
+		return dst, nil
+	}
+}
+
+// longsOnly are the offsets of the fields of a record that has none but signed integers of 64 bits written as longs: keys mostly are such records. It is
+// nil for any other.
+func longsOnly(b *bound) (offsets []uintptr) {
+	for _, f := range b.fields {
+		if f.b == nil || !plainLong(f.b) {
+			return nil
+		}
+		offsets = append(offsets, f.offset)
+	}
+	return offsets
+}
+
+// encLongs writes a record of longs without a call for each field.
+func encLongs(offsets []uintptr) encFunc {
+	return func(dst []byte, p unsafe.Pointer, depth int) ([]byte, error) {
+		if depth >= maxDepth {
+			return dst, errDepth
+		}
+		for _, offset := range offsets {
+			dst = appendVarint(dst, *(*int64)(unsafe.Add(p, offset)))
 		}
 		return dst, nil
 	}

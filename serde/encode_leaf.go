@@ -67,7 +67,7 @@ func encInt(b *bound) encFunc {
 	narrow := b.n.kind == kInt
 	unsigned := b.typ.Kind() == reflect.Uint || b.typ.Kind() == reflect.Uint64
 	switch {
-	case b.typ.Size() == 8 && !narrow && !unsigned:
+	case plainLong(b):
 		return func(dst []byte, p unsafe.Pointer, _ int) ([]byte, error) { return appendVarint(dst, *(*int64)(p)), nil }
 	case b.typ.Kind() == reflect.Int32:
 		return func(dst []byte, p unsafe.Pointer, _ int) ([]byte, error) {
@@ -81,6 +81,12 @@ func encInt(b *bound) encFunc {
 		}
 		return appendVarint(dst, v), nil
 	}
+}
+
+// plainLong reports whether every value of the Go type is one of the schema's, a long, and stands in memory as an int64.
+func plainLong(b *bound) bool {
+	k := b.typ.Kind()
+	return b.form == formInt && b.n.kind != kInt && b.typ.Size() == 8 && k != reflect.Uint && k != reflect.Uint64
 }
 
 // loadInt reads an integer of any kind; the upper half of uint64 comes out negative.

@@ -3,6 +3,7 @@ package serde
 import (
 	"math"
 	"reflect"
+	"unsafe"
 
 	"github.com/zeebo/xxh3"
 )
@@ -29,9 +30,27 @@ func HashOf[K comparable](s Serde[K]) func(K) uint64 {
 	case kind == reflect.Float64:
 		return func(k K) uint64 { return splitMix64(math.Float64bits(*as[float64](&k) + 0)) }
 	}
+	if d, ok := s.(*avroSerde[K]); ok {
+		return hashDerived(d)
+	}
 	var buf []byte
 	return func(k K) uint64 {
 		out, err := s.Append(buf[:0], k)
+		if err != nil {
+			return 0
+		}
+		buf = out
+		return xxh3.Hash(out)
+	}
+}
+
+// hashDerived is HashOf by a derived codec without the guards of its Append: the box is the function's own.
+func hashDerived[K comparable](s *avroSerde[K]) func(K) uint64 {
+	var buf []byte
+	box := new(K)
+	return func(k K) uint64 {
+		*box = k
+		out, err := s.enc(buf[:0], unsafe.Pointer(box), 0)
 		if err != nil {
 			return 0
 		}
