@@ -25,7 +25,7 @@ type figures struct {
 	CPUS            float64 `json:"cpu_s"`
 	EventsPerS      float64 `json:"events_per_s"`
 	SteadyPerS      float64 `json:"steady_events_per_s"`
-	CPUSPerMillion  float64 `json:"cpu_s_per_million"` // over the last 75 % of the events, like steady_events_per_s
+	CPUSPerMillion  float64 `json:"steady_cpu_s_per_m"` // over the last 75 % of the events, like steady_events_per_s
 	PeakRSSMB       int64   `json:"peak_rss_mb"`
 	Count           int64   `json:"count"`
 	Digest          string  `json:"digest"`

@@ -26,5 +26,5 @@ build_once
 opens=()
 for package in java.util java.lang java.time java.net java.util.concurrent java.nio; do opens+=("--add-opens=java.base/$package=ALL-UNNAMED"); done
 # shellcheck disable=SC2086 # JOPTS is a list of words
-exec java -Xms"${HEAP:-4g}" -Xmx"${HEAP:-4g}" -XX:+UseParallelGC ${JOPTS:-} "${opens[@]}" \
+exec java -Xms"${HEAP:-4g}" -Xmx"${HEAP:-4g}" -XX:+UseParallelGC -XX:+ExitOnOutOfMemoryError ${JOPTS:-} "${opens[@]}" \
   -Dorg.slf4j.simpleLogger.defaultLogLevel="${LOG:-error}" -cp "$build/target/classes:$build/target/lib/*" nexmark.Main "$@"

@@ -28,7 +28,7 @@ public final class DigestSink<T> implements Sink<T> {
             if (sign == null || sign.of(row) > 0) { digest += v; count++; } else { digest -= v; count--; }
             if (Stats.rate > 0 && cause != null) {
                 long n = cause.of(row);
-                if (n >= Stats.quarter && n < 4 * Stats.quarter) {
+                if (n >= Stats.quarter && n < 3 * Stats.quarter) {
                     long due = Stats.rateStartNs.get() + (long) (n * 1e9 / Stats.rate);
                     Stats.lat.incrementAndGet((int) Math.max(0, Math.min(199_999, (System.nanoTime() - due) / 100_000)));
                 }

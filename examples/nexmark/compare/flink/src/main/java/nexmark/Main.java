@@ -27,7 +27,18 @@ public final class Main {
         @Override public void onPeriodicEmit(WatermarkOutput o) {}
     }
 
-    public static void main(String[] args) throws Exception {
+    public static void main(String[] args) {
+        try {
+            runAll(args);
+            System.out.flush();
+            Runtime.getRuntime().halt(0);
+        } catch (Throwable t) {   // threads of Flink would keep the process alive
+            t.printStackTrace();
+            Runtime.getRuntime().halt(1);
+        }
+    }
+
+    private static void runAll(String[] args) throws Exception {
         Map<String, String> a = new HashMap<>();
         if (args.length % 2 != 0) fail("each option has a value; got " + String.join(" ", args));
         for (int i = 0; i < args.length; i += 2) {
@@ -39,8 +50,6 @@ public final class Main {
         for (String query : a.getOrDefault("query", "q0").split(","))
             for (String backend : a.getOrDefault("backend", "heap").split(","))
                 for (String p : a.getOrDefault("parallelism", "1").split(",")) run(a, query, backend, Integer.parseInt(p));
-        System.out.flush();
-        Runtime.getRuntime().halt(0);
     }
 
     private static void fail(String why) {
@@ -70,7 +79,7 @@ public final class Main {
         String savepoint = a.containsKey("savepoint-at-s") ? savepoint(a, job) : "";
         job.getJobExecutionResult().get();
         System.out.println(String.format(Locale.ROOT,
-            "{\"query\":\"%s\",\"variant\":\"%s\",\"backend\":\"%s\",\"parallelism\":%d,\"seed\":%d,\"checkpoint_interval_ms\":%d", query,
+            "{\"query\":\"%s\",\"variant\":\"%s\",\"backend\":\"%s\",\"parallelism\":%d,\"seed\":%d,\"checkpoint_ms\":%d", query,
             a.getOrDefault("variant", ""), backend, p, seed, checkpointMs(a)) + figures(events, t0, System.nanoTime()) + savepoint + "}");
         delete(dir.toFile());
     }
@@ -133,16 +142,16 @@ public final class Main {
         if (Files.exists(status))
             for (String l : Files.readAllLines(status)) if (l.startsWith("VmHWM")) rssMb = Long.parseLong(l.replaceAll("\\D", "")) / 1024;
         StringBuilder o = new StringBuilder(String.format(Locale.ROOT,
-            ",\"events\":%d,\"wall_s\":%.3f,\"cpu_s\":%.2f,\"events_per_s\":%.0f,\"steady_events_per_s\":%.0f,\"cpu_s_per_million\":%.4f,"
-            + "\"peak_rss_mb\":%d,\"start_s\":%.3f,\"rows_out\":%d,\"count\":%d,\"digest\":\"%016x\"",
-            events, wall, cpu, events / wall, rest / steady, (cpu - Stats.quarterCpuNs / 1e9) * 1e6 / rest, rssMb, (Stats.firstNs - jvmStartNs) / 1e9,
+            ",\"events\":%d,\"wall_s\":%.3f,\"cpu_s\":%.2f,\"events_per_s\":%.0f,\"steady_events_per_s\":%.0f,\"steady_cpu_s_per_m\":%.4f,"
+            + "\"peak_rss_mb\":%d,\"first_event_ms\":%.0f,\"jvm_to_first_event_ms\":%.0f,\"rows_out\":%d,\"count\":%d,\"digest\":\"%016x\"",
+            events, wall, cpu, events / wall, rest / steady, (cpu - Stats.quarterCpuNs / 1e9) * 1e6 / rest, rssMb, (Stats.firstNs - t0) / 1e6, (Stats.firstNs - jvmStartNs) / 1e6,
             Stats.rows.get(), Stats.count.get(), Stats.digest.get()));
         double[] c = Stats.checkpointsMs();
         o.append(String.format(Locale.ROOT, ",\"checkpoints\":%d", c.length));
         if (c.length > 0) o.append(String.format(Locale.ROOT, ",\"checkpoint_p50_ms\":%.1f,\"checkpoint_p99_ms\":%.1f",
             c[(c.length - 1) / 2], c[(int) Math.ceil(c.length * .99) - 1]));
         if (Stats.rate > 0) o.append(String.format(Locale.ROOT,
-            ",\"rate\":%.0f,\"latency_p50_ms\":%.1f,\"latency_p99_ms\":%.1f,\"latency_p999_ms\":%.1f,\"latency_max_ms\":%.1f",
+            ",\"rate\":%.0f,\"lat_ms\":{\"p50\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f}",
             Stats.rate, Stats.latencyMs(.5), Stats.latencyMs(.99), Stats.latencyMs(.999), Stats.latencyMs(1)));
         return o.toString();
     }
