@@ -72,7 +72,7 @@ func (s *session) overview(about []string) section {
 	notes := []string{"`" + strings.TrimSpace(args) + "`", ""}
 	notes = append(notes, about...)
 	notes = append(notes,
-		fmt.Sprintf("Medians of %d rounds, sides in turn, seed %d. Flink has %s; RocksDB %s beside it.", s.o.Rounds, s.o.Seed, heap, s.o.Managed),
+		fmt.Sprintf("Rounds: %d, of which medians are shown, sides in turn; seed %d. Flink has %s; RocksDB %s beside it.", s.o.Rounds, s.o.Seed, heap, s.o.Managed),
 		"A run counts only if its digest and number of rows are those of the batch reference for its events and seed.",
 		"CPU is user and system time of the whole process, per million events over the last 75 % of them: compiler, collectors and stores included.",
 		"Net = less that of q0 on the same side at the same parallelism: q0 is the generator and the digest, which both sides have to pay.",
@@ -137,7 +137,7 @@ func spread(m summary) string {
 
 func (s *session) cpu() section {
 	t := section{title: "CPU seconds per million events", head: []string{"query", "state", "p", "checkpoint", "events, M", "millrace", "Flink", "ratio",
-		"net millrace", "net Flink", "net ratio", "K events per CPU s: millrace", "Flink", "runs"}}
+		"net millrace", "net Flink", "net ratio", "K events per CPU s millrace", "K events per CPU s Flink", "runs"}}
 	for _, v := range s.ran(func(v variant) bool { return v.rate == 0 }) {
 		a, b := s.of(v, millrace), s.of(v, flink)
 		netA, netB := s.net(v, millrace), s.net(v, flink)
@@ -154,8 +154,8 @@ func (s *session) footprint() section {
 	t := section{title: "Memory, start, wall time",
 		notes: []string{"Memory is the peak resident size of the process. Start is from the start of the job to its first event; the start of Flink's JVM, before it, is left out.",
 			"Rates are of wall time over the last 75 % of the events: they need a quiet machine. Their ratio is millrace / Flink."},
-		head: []string{"query", "state", "p", "checkpoint", "MB millrace", "Flink", "ratio", "Flink's heap", "start, ms: millrace", "Flink", "ratio",
-			"K events/s: millrace", "Flink", "ratio"}}
+		head: []string{"query", "state", "p", "checkpoint", "MB millrace", "MB Flink", "ratio", "Flink's heap", "start ms millrace", "start ms Flink", "ratio",
+			"K events/s millrace", "K events/s Flink", "ratio"}}
 	for _, v := range s.ran(func(v variant) bool { return v.rate == 0 }) {
 		a, b := s.of(v, millrace), s.of(v, flink)
 		t.rows = append(t.rows, append(where(v), number(a.memory, 0), number(b.memory, 0), times(ratio(b.memory, a.memory)), s.heap(v),
@@ -167,7 +167,7 @@ func (s *session) footprint() section {
 
 func (s *session) handWritten() section {
 	t := section{title: "Against programs written by hand", notes: []string{"One thread, no library: package floor. The ratio is millrace / by hand, in CPU."},
-		head: []string{"query", "state", "p", "checkpoint", "events, M", "by hand, CPU s/M", "millrace", "ratio", "MB by hand", "millrace", "runs"}}
+		head: []string{"query", "state", "p", "checkpoint", "events, M", "CPU s/M by hand", "CPU s/M millrace", "ratio", "MB by hand", "MB millrace", "runs"}}
 	for _, v := range s.ran(func(v variant) bool { return slices.Contains(sides(s.o, v), floored) }) {
 		f, a := s.of(v, floored), s.of(v, millrace)
 		t.rows = append(t.rows, append(where(v), million(f, a), spread(f), spread(a), times(ratio(a.cpu, f.cpu)), number(f.memory, 0), number(a.memory, 0), runs(f, a)))
@@ -185,8 +185,8 @@ func cost(b, a float64) string {
 
 func (s *session) checkpoints() section {
 	t := section{title: "Cost of checkpoints", notes: []string{"CPU seconds per million events, gross, without and with checkpoints. Durations are medians over the runs of their p50 and p99."},
-		head: []string{"query", "state", "p", "checkpoint", "millrace without", "with", "cost", "Flink without", "with", "cost",
-			"taken: millrace", "p50, ms", "p99, ms", "Flink", "p50, ms", "p99, ms"}}
+		head: []string{"query", "state", "p", "checkpoint", "millrace without", "millrace with", "millrace cost", "Flink without", "Flink with", "Flink cost",
+			"millrace taken", "millrace p50 ms", "millrace p99 ms", "Flink taken", "Flink p50 ms", "Flink p99 ms"}}
 	for _, v := range s.ran(func(v variant) bool { return v.checkpoint > 0 }) {
 		row := where(v)
 		for _, who := range []side{millrace, flink} {
@@ -204,7 +204,8 @@ func (s *session) checkpoints() section {
 
 func (s *session) latencies() section {
 	t := section{title: "Latency at a fixed rate, ms", notes: []string{"From the moment when the event that made a row possible was due, to that at which the row was in the sink. Medians over the runs."},
-		head: []string{"query", "state", "p", "checkpoint", "events/s", "p50 millrace", "Flink", "p99 millrace", "Flink", "p99.9 millrace", "Flink", "max millrace", "Flink", "runs"}}
+		head: []string{"query", "state", "p", "checkpoint", "events/s", "p50 millrace", "p50 Flink", "p99 millrace", "p99 Flink", "p99.9 millrace",
+			"p99.9 Flink", "max millrace", "max Flink", "runs"}}
 	for _, v := range s.ran(func(v variant) bool { return v.rate > 0 }) {
 		a, b := s.of(v, millrace), s.of(v, flink)
 		row := append(where(v), number(v.rate, 0))
@@ -264,7 +265,7 @@ func (s *session) sweeps() section {
 
 // discarded lists every run that does not count.
 func (s *session) discarded() section {
-	t := section{title: "Runs that do not count", head: []string{"run", "side", "round", "", "why"}}
+	t := section{title: "Runs that do not count", head: []string{"run", "side", "round", "status", "why"}}
 	for _, r := range s.records {
 		if r.status == ok {
 			continue

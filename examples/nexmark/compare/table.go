@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -15,7 +16,10 @@ type section struct {
 	rows  [][]string
 }
 
-// text renders sections for a terminal: numbers to the right, the first column to the left.
+// words are the heads of columns that hold words: they stand on the left, like the first column.
+var words = []string{"side", "runs", "outcome", "status", "why"}
+
+// text renders sections for a terminal.
 func text(sections []section) string {
 	var b strings.Builder
 	for _, s := range sections {
@@ -33,7 +37,7 @@ func text(sections []section) string {
 			cells := make([]string, len(row))
 			for i, c := range row {
 				pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c))
-				if cells[i] = pad + c; i == 0 || i == len(row)-1 && len(c) > 0 && !strings.ContainsAny(c[:1], "0123456789–") {
+				if cells[i] = pad + c; i == 0 || slices.Contains(words, s.head[i]) {
 					cells[i] = c + pad
 				}
 			}
