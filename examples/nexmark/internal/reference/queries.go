@@ -142,19 +142,31 @@ func q9(in input, t *table) {
 	})
 }
 
-// q11: sessions of each bidder. A session ends 10 s after its last bid; one that begins at the very end of another goes on with it.
+// q11: sessions of each bidder.
 func q11(in input, t *table) {
-	times := map[int64][]int64{} // ms, ascending
+	times := map[int64][]int64{}
 	in.bids(func(b bid) { times[b.bidder] = append(times[b.bidder], b.ts/1000) })
 	for bidder, at := range times {
-		first := 0
-		for i := range at {
-			if i+1 == len(at) || at[i+1]-at[i] > 10_000 {
-				t.add(newRow.ints(bidder, int64(i+1-first), at[first], at[i]+10_000))
-				first = i + 1
-			}
+		for _, s := range sessions(at) {
+			t.add(newRow.ints(bidder, s.bids, s.start, s.end))
 		}
 	}
+}
+
+// session is [start, end) in milliseconds.
+type session struct{ bids, start, end int64 }
+
+// sessions groups bids by their times in milliseconds, ascending. A session ends 10 s after its last bid; a bid at the very end still belongs to it.
+func sessions(at []int64) (all []session) {
+	for i, ms := range at {
+		if i == 0 || ms-at[i-1] > 10_000 {
+			all = append(all, session{start: ms})
+		}
+		last := &all[len(all)-1]
+		last.bids++
+		last.end = ms + 10_000
+	}
+	return all
 }
 
 // q17: statistics of the bids per auction and day.

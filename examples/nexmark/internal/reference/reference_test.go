@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -135,6 +136,15 @@ func TestPrefixes(t *testing.T) {
 	two, _ := Compute("q0", 1000, 2)
 	if one.Digest == two.Digest {
 		t.Error("seeds 1 and 2 have the same bids")
+	}
+}
+
+// TestSessions: a pause of exactly 10 s goes on with the session, one of a millisecond more does not. The million events have no such pause.
+func TestSessions(t *testing.T) {
+	got := sessions([]int64{5, 5, 10_005, 20_006})
+	want := []session{{bids: 3, start: 5, end: 20_005}, {bids: 1, start: 20_006, end: 30_006}}
+	if !slices.Equal(got, want) {
+		t.Errorf("sessions %v, want %v", got, want)
 	}
 }
 
