@@ -25,6 +25,7 @@ build_once
 [[ ${1:-} != build ]] || exit 0
 opens=()
 for package in java.util java.lang java.time java.net java.util.concurrent java.nio; do opens+=("--add-opens=java.base/$package=ALL-UNNAMED"); done
+# Direct memory is bounded apart from the heap, as in a TaskManager: by default the JVM bounds it by the heap.
 # shellcheck disable=SC2086 # JOPTS is a list of words
-exec java -Xms"${HEAP:-4g}" -Xmx"${HEAP:-4g}" -XX:+UseParallelGC -XX:+ExitOnOutOfMemoryError ${JOPTS:-} "${opens[@]}" \
+exec java -Xms"${HEAP:-4g}" -Xmx"${HEAP:-4g}" -XX:+UseParallelGC -XX:MaxDirectMemorySize=1g -XX:+ExitOnOutOfMemoryError ${JOPTS:-} "${opens[@]}" \
   -Dorg.slf4j.simpleLogger.defaultLogLevel="${LOG:-error}" -cp "$build/target/classes:$build/target/lib/*" nexmark.Main "$@"

@@ -15,7 +15,7 @@ import org.apache.flink.streaming.api.environment.*;
 public final class Main {
     private Main() {}
 
-    private static final Set<String> OPTIONS = Set.of("query", "events", "seed", "parallelism", "splits", "backend", "managed", "timers", "checkpoint-ms",
+    private static final Set<String> OPTIONS = Set.of("query", "events", "seed", "parallelism", "splits", "backend", "managed", "network", "timers", "checkpoint-ms",
         "checkpoint-dir", "variant", "rate", "savepoint-at-s", "savepoint-dir", "savepoint-format", "restore");
 
     /** Bounded out-of-orderness of 4 s, emitted every 100 ms of event time rather than of wall time. */
@@ -94,8 +94,9 @@ public final class Main {
         c.set(PipelineOptions.MAX_PARALLELISM, 128);
         c.set(RestartStrategyOptions.RESTART_STRATEGY, "none");
         c.set(TaskManagerOptions.NUM_TASK_SLOTS, p);
-        c.set(TaskManagerOptions.NETWORK_MEMORY_MIN, MemorySize.ofMebiBytes(128));
-        c.set(TaskManagerOptions.NETWORK_MEMORY_MAX, MemorySize.ofMebiBytes(128));
+        MemorySize network = MemorySize.parse(a.getOrDefault("network", "128m"));
+        c.set(TaskManagerOptions.NETWORK_MEMORY_MIN, network);
+        c.set(TaskManagerOptions.NETWORK_MEMORY_MAX, network);
         c.set(CoreOptions.TMP_DIRS, dir.resolve("scratch").toString());
         switch (backend) {
             case "rocksdb" -> {
