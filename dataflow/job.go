@@ -87,6 +87,9 @@ func (g *Graph) plan(o Options) (*runtime.Plan, []checkpoint.OperatorInfo, error
 	if o.Checkpoint.AlignmentTimeout > 0 && o.Checkpoint.Storage != nil {
 		errs = append(errs, plan.StoreInFlight())
 	}
+	if o.Transport != nil {
+		errs = append(errs, plan.Transported())
+	}
 	var infos []checkpoint.OperatorInfo
 	checks := newChecks(plan)
 	for _, n := range plan.Nodes {

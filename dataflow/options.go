@@ -29,6 +29,8 @@ type Options struct {
 	Restore Restore
 	// Restart says how often and how fast a failed job is started again.
 	Restart Restart
+	// Transport is how records travel between tasks. Default nil: within the process, as they are. TCP sends those of all edges over a connection.
+	Transport Transport
 	// Logger takes the job's log. Default: none is written.
 	Logger *zap.Logger
 	// Metrics takes the job's metrics (docs/METRICS.md). Default: none are kept. Two jobs need two registerers.
@@ -123,15 +125,22 @@ func (o Options) Validate() error {
 		add("Options.Restart is %+v, want MaxAttempts ≥ -1, InitialDelay ≥ 0, MaxDelay ≥ InitialDelay and ResetAfter ≥ 0", r)
 	}
 	errs = append(errs, o.State.Validate(), o.Checkpoint.Validate())
+	if o.Transport != nil {
+		errs = append(errs, o.Transport.validate())
+	}
 	return errors.Join(errs...)
 }
 
 // config is what the runtime needs.
 func (o Options) config() runtime.Config {
-	return runtime.Config{
+	c := runtime.Config{
 		MaxParallelism: o.MaxParallelism, State: o.State, Checkpoint: o.Checkpoint, From: o.Restore.From, Mapping: o.Restore.mapping(),
 		Restart: runtime.Restart{MaxAttempts: o.Restart.MaxAttempts, InitialDelay: o.Restart.InitialDelay,
 			MaxDelay: o.Restart.MaxDelay, ResetAfter: o.Restart.ResetAfter},
 		Logger: o.Logger, Metrics: o.Metrics, Now: o.Now,
 	}
+	if o.Transport != nil {
+		c.Transport = o.Transport.transport()
+	}
+	return c
 }

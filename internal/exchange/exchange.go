@@ -21,6 +21,7 @@ import (
 	"unsafe"
 
 	"github.com/millrace-io/millrace/connectors"
+	"github.com/millrace-io/millrace/internal/exchange/wire"
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/serde"
 )
@@ -39,16 +40,6 @@ const (
 	// records that carry a barrier when there is no credit. Two: one of a checkpoint that was given up may still be on its way.
 	overdraft     = Credits
 	spareBarriers = 2
-)
-
-// lent says why a batch is in circulation beyond the credit of its edge.
-type lent uint8
-
-const (
-	notLent lent = iota
-	lentRecords
-	lentBarrier
-	lents
 )
 
 // Kind is the kind of a control element.
@@ -113,8 +104,11 @@ type batch[T any] struct {
 	hash   []uint64
 	at     connectors.Coordinates
 	ctl    Control
-	lent   lent
-	edge   *Edge[T]
+	// announced says that ctl is a barrier of which the receiver is told, dueNanos in how many ns from now it is due; only for another process.
+	announced bool
+	dueNanos  int64
+	lent      wire.Lent // why it is in circulation: wire.Credit, or beyond the credit
+	edge      *Edge[T]
 }
 
 func (b *batch[T]) Channel() int     { return b.edge.channel }
@@ -163,16 +157,21 @@ func (b *batch[T]) deliver(from, to int) error {
 }
 
 func (b *batch[T]) Release() {
-	if b.lent != notLent {
+	if b.lent != wire.Credit {
 		b.edge.lent[b.lent].Add(-1)
 		return
 	}
+	b.empty()
+	b.edge.free <- b
+}
+
+// empty makes b ready for other records.
+func (b *batch[T]) empty() {
 	if b.edge.pointers {
 		clear(b.values)
 	}
 	b.values, b.ts, b.hash = b.values[:0], b.ts[:0], b.hash[:0]
-	b.ctl = Control{}
-	b.edge.free <- b
+	b.ctl, b.announced, b.lent = Control{}, false, wire.Credit
 }
 
 // Edge connects one sender with one receiver. The sender's half is used by the sending task's goroutine, the receiver's by the
@@ -184,8 +183,11 @@ type Edge[T any] struct {
 	made     int
 	size     int
 	pointers bool
-	lent     [lents]atomic.Int32 // batches beyond the credit that are in circulation
-	codec    serde.Serde[T]      // nil: nothing is ever recorded
+	lent     [wire.Lents]atomic.Int32 // batches beyond the credit that are in circulation
+	codec    serde.Serde[T]           // nil: nothing is ever recorded or sent to another process
+	// out or in is set for one end of an edge to another process; within a process both are nil.
+	out *outlet[T]
+	in  *inlet[T]
 
 	context  *operators.Context
 	push     func(T) error
@@ -265,7 +267,7 @@ func (e *Edge[T]) take(ctx context.Context, blocked *waited, receiver int, meanw
 	wake := alarm.C()
 	for more := meanwhile != nil; ; {
 		if alarm.Answering || alarm.Raised() {
-			if b := e.lend(lentRecords, overdraft); b != nil {
+			if b := e.lend(wire.Records, overdraft); b != nil {
 				return b, nil
 			}
 			wake = nil // nothing is left to be had by it
@@ -277,7 +279,7 @@ func (e *Edge[T]) take(ctx context.Context, blocked *waited, receiver int, meanw
 			}
 			select {
 			case b := <-e.free:
-				return b, nil
+				return e.given(b), nil
 			case <-ctx.Done():
 				return nil, context.Cause(ctx)
 			default:
@@ -286,7 +288,7 @@ func (e *Edge[T]) take(ctx context.Context, blocked *waited, receiver int, meanw
 		}
 		select {
 		case b := <-e.free:
-			return b, nil
+			return e.given(b), nil
 		case <-wake:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
@@ -298,7 +300,7 @@ func (e *Edge[T]) take(ctx context.Context, blocked *waited, receiver int, meanw
 func (e *Edge[T]) within() *batch[T] {
 	select {
 	case b := <-e.free:
-		return b
+		return e.given(b)
 	default:
 	}
 	if e.made == Credits {
@@ -309,17 +311,28 @@ func (e *Edge[T]) within() *batch[T] {
 }
 
 func (e *Edge[T]) newBatch(size int) *batch[T] {
+	if e.out != nil && e.out.only != nil {
+		return e.out.only
+	}
+	b := e.makeBatch(size)
+	if e.out != nil {
+		e.out.only = b
+	}
+	return b
+}
+
+func (e *Edge[T]) makeBatch(size int) *batch[T] {
 	return &batch[T]{values: make([]T, 0, size), ts: make([]int64, 0, size), hash: make([]uint64, 0, size), edge: e}
 }
 
 // lend returns a batch beyond the credit, nil if bound of them are in circulation. It is gone when it is released.
-func (e *Edge[T]) lend(why lent, bound int32) *batch[T] {
+func (e *Edge[T]) lend(why wire.Lent, bound int32) *batch[T] {
 	if e.lent[why].Load() >= bound {
 		return nil
 	}
 	e.lent[why].Add(1)
 	size := 0
-	if why == lentRecords {
+	if why == wire.Records || e.out != nil { // the one of an outlet serves for all
 		size = e.size
 	}
 	b := e.newBatch(size)

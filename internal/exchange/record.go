@@ -20,9 +20,7 @@ const minRecord = 1 + 8 + 4
 
 // Record implements Delivery.
 func (b *batch[T]) Record(dst []byte, from int) ([]byte, error) {
-	dst = binary.AppendUvarint(dst, uint64(len(b.values)-from))
-	dst = appendText(appendText(dst, b.at.UID), b.at.Split)
-	dst = appendText(binary.AppendVarint(dst, b.at.Offset), b.at.Sequence)
+	dst = appendOrigin(binary.AppendUvarint(dst, uint64(len(b.values)-from)), &b.at)
 	for i := from; i < len(b.values); i++ {
 		dst = binary.AppendVarint(dst, b.ts[i])
 		dst = binary.LittleEndian.AppendUint64(dst, b.hash[i])
@@ -39,6 +37,21 @@ func (b *batch[T]) Record(dst []byte, from int) ([]byte, error) {
 		binary.LittleEndian.PutUint32(dst[at:], uint32(n))
 	}
 	return dst, nil
+}
+
+// appendRecord appends one record to a recorded batch, whose value is encoded.
+func appendRecord(dst []byte, ts int64, hash uint64, value []byte) ([]byte, error) {
+	if len(value) > math.MaxUint32 {
+		return dst, fmt.Errorf("exchange: a record has %d bytes, more than a checkpoint can hold of one record", len(value))
+	}
+	dst = binary.LittleEndian.AppendUint64(binary.AppendVarint(dst, ts), hash)
+	return append(binary.LittleEndian.AppendUint32(dst, uint32(len(value))), value...), nil
+}
+
+// appendOrigin appends where the first record of a batch comes from.
+func appendOrigin(dst []byte, at *connectors.Coordinates) []byte {
+	dst = appendText(appendText(dst, at.UID), at.Split)
+	return appendText(binary.AppendVarint(dst, at.Offset), at.Sequence)
 }
 
 func appendText(dst []byte, s string) []byte {

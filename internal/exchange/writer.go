@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/millrace-io/millrace/internal/exchange/wire"
 	"github.com/millrace-io/millrace/operators"
 	"github.com/millrace-io/millrace/state"
 )
@@ -67,7 +68,7 @@ func (w *Writer[T]) add(r int, v T, hash uint64) error {
 	b.ts = append(b.ts, w.context.TimestampMS)
 	b.hash = append(b.hash, hash)
 	if len(b.values) == w.edges[r].size {
-		w.put(r)
+		return w.put(r)
 	}
 	return nil
 }
@@ -78,11 +79,15 @@ func (w *Writer[T]) take(r int) (*batch[T], error) {
 }
 
 // put sends the open batch of receiver r. The queue has room for every batch of every edge, so this never waits.
-func (w *Writer[T]) put(r int) {
-	b := w.open[r]
+func (w *Writer[T]) put(r int) error {
+	b, e := w.open[r], w.edges[r]
 	w.open[r] = nil
 	w.records.Add(int64(len(b.values)))
-	w.edges[r].queue.C <- b
+	if e.out != nil {
+		return e.ship(b)
+	}
+	e.queue.C <- b
+	return nil
 }
 
 // ByKey returns the function that sends each record to the owner of its key group.
@@ -135,7 +140,9 @@ func ToAll[T any](w *Writer[T]) func(T) error {
 func (w *Writer[T]) Flush() error {
 	for r, b := range w.open {
 		if b != nil {
-			w.put(r)
+			if err := w.put(r); err != nil {
+				return err
+			}
 			w.next = (r + 1) % len(w.edges)
 		}
 	}
@@ -155,7 +162,9 @@ func (w *Writer[T]) Control(c Control) error {
 			w.open[r] = b
 		}
 		b.ctl = c
-		w.put(r)
+		if err := w.put(r); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -166,7 +175,7 @@ func (w *Writer[T]) Barrier(c Control, due time.Time) error {
 		b := w.open[r]
 		if b == nil {
 			if b = e.within(); b == nil {
-				b = e.lend(lentBarrier, spareBarriers)
+				b = e.lend(wire.Barrier, spareBarriers)
 			}
 			if b == nil {
 				var err error
@@ -178,11 +187,16 @@ func (w *Writer[T]) Barrier(c Control, due time.Time) error {
 			w.open[r] = b
 		}
 		b.ctl = c
-		w.put(r)
+		b.announced, b.dueNanos = true, int64(time.Until(due))
+		if err := w.put(r); err != nil {
+			return err
+		}
 	}
-	// Behind all of them: who hears of the barrier finds it in the queue, as far as this sender is concerned.
+	// Behind all of them: who hears of the barrier finds it in the queue, as far as this sender is concerned. In another process the batch announces it.
 	for _, e := range w.edges {
-		e.queue.Announce(c.Value, due)
+		if e.out == nil {
+			e.queue.Announce(c.Value, due)
+		}
 	}
 	return nil
 }

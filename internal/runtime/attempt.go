@@ -39,6 +39,8 @@ type attempt struct {
 	queues   map[*chain][]*exchange.Queue
 	channels map[*chain][]int
 	edges    map[*Edge][][]any
+	senders  map[*Edge][][]any // the sending halves; edges itself within the process
+	links    []*exchange.Link  // to other processes
 	tasks    []*task
 	byChain  map[*chain][]*task
 
@@ -83,6 +85,7 @@ func (a *attempt) run() (err error) {
 			cause = errFinished
 		}
 		a.cancel(cause)
+		a.unlink(cause)
 		a.running.Wait()
 		if e := a.close(started); e != nil {
 			// No reason to start a finished job again, and a failed one has its cause.
@@ -137,6 +140,9 @@ func (a *attempt) runTask(t *task) {
 func (a *attempt) build() error {
 	a.operators = a.assigned()
 	a.wire()
+	if err := a.link(); err != nil {
+		return err
+	}
 	a.byChain, a.groups = map[*chain][]*task{}, map[string]*watermark.Group{}
 	for _, c := range a.plan.chains {
 		for i := range c.parallelism {

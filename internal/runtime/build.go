@@ -12,7 +12,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// wire makes the queues of all tasks and the edges between them: edges[e][from][to].
+// wire makes the queues of all tasks and the edges between them: edges[e][from][to]. They are both ends of the edges; with a transport link
+// makes them the receiving ends.
 func (a *attempt) wire() {
 	a.queues = map[*chain][]*exchange.Queue{}
 	a.channels = map[*chain][]int{}
@@ -27,6 +28,7 @@ func (a *attempt) wire() {
 		}
 	}
 	a.edges = map[*Edge][][]any{}
+	a.senders = a.edges
 	for _, c := range a.plan.chains {
 		base := make([]int, c.parallelism)
 		for _, e := range c.nodes[0].Inputs {
@@ -149,7 +151,7 @@ func (a *attempt) connect(t *task, o *op, n *Node, built map[*Node]*op) (main an
 			continue
 		}
 		out, send := e.Types.newWriter(writerConfig{
-			ctx: a.ctx, context: t.opctx, edges: a.edges[e][t.subtask], maxParallelism: a.cfg.MaxParallelism,
+			ctx: a.ctx, context: t.opctx, edges: a.senders[e][t.subtask], maxParallelism: a.cfg.MaxParallelism,
 			subtask: t.subtask, step: n.Label(), alarm: t.queue.Alarm,
 		})
 		o.outputs, o.edges = append(o.outputs, out), append(o.edges, e)

@@ -11,6 +11,7 @@ import (
 	"github.com/millrace-io/millrace/checkpoint"
 	"github.com/millrace-io/millrace/dataflow/why"
 	"github.com/millrace-io/millrace/internal/crash"
+	"github.com/millrace-io/millrace/internal/exchange"
 	"github.com/millrace-io/millrace/state"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -26,9 +27,11 @@ type Config struct {
 	// Mapping says what of a checkpoint goes to operators and states of other names, and what is left behind.
 	Mapping checkpoint.Mapping
 	Restart Restart
-	Logger  *zap.Logger
-	Metrics prometheus.Registerer
-	Now     func() time.Time
+	// Transport moves records between tasks; nil: within the process.
+	Transport *exchange.TCP
+	Logger    *zap.Logger
+	Metrics   prometheus.Registerer
+	Now       func() time.Time
 }
 
 // Restart says how a failed job is started again.

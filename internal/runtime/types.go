@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 
 	"github.com/millrace-io/millrace/internal/exchange"
 	"github.com/millrace-io/millrace/operators"
@@ -15,6 +16,8 @@ type EdgeTypes interface {
 	// Combine makes one func(T) error that calls each of outs.
 	Combine(outs []any) any
 	newEdge(q *exchange.Queue, channel int) any
+	// recordType names the type of the records, for messages.
+	recordType() string
 	attach(edge any, c *operators.Context, push any, prefetch func(hashes []uint64)) error
 	// newWriter makes the writer over the edges to all receivers and its func(T) error.
 	newWriter(w writerConfig) (exchange.Output, any)
@@ -60,6 +63,8 @@ func (Types[T]) Combine(outs []any) any {
 		return nil
 	}
 }
+
+func (Types[T]) recordType() string { return reflect.TypeFor[T]().String() }
 
 func (Types[T]) newEdge(q *exchange.Queue, channel int) any { return exchange.NewEdge[T](q, channel) }
 
