@@ -42,11 +42,11 @@ func (e *StaleError) Error() string {
 
 // generatedOf is the generated codec of T, nil for none. b is T bound to the derived schema.
 func generatedOf[T any](b *bound) (*Generated[T], error) {
-	m, ok := any((*T)(nil)).(interface{ AvroCodec() GeneratedCodec })
+	m, ok := any(new(T)).(interface{ AvroCodec() GeneratedCodec })
 	if !ok {
 		return nil, nil
 	}
-	g, ok := m.AvroCodec().(Generated[T])
+	g, ok := codecOf(m).(Generated[T])
 	if !ok { // the method of an embedded struct
 		return nil, nil
 	}
@@ -54,4 +54,14 @@ func generatedOf[T any](b *bound) (*Generated[T], error) {
 		return nil, &StaleError{Type: b.typ}
 	}
 	return &g, nil
+}
+
+// codecOf asks m for its codec. A method that comes from an embedded pointer or interface, which is nil, panics: it is not that of m.
+func codecOf(m interface{ AvroCodec() GeneratedCodec }) (g GeneratedCodec) {
+	defer func() {
+		if recover() != nil {
+			g = nil
+		}
+	}()
+	return m.AvroCodec()
 }
