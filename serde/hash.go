@@ -30,7 +30,7 @@ func HashOf[K comparable](s Serde[K]) func(K) uint64 {
 	case kind == reflect.Float64:
 		return func(k K) uint64 { return splitMix64(math.Float64bits(*as[float64](&k) + 0)) }
 	}
-	if d, ok := s.(*avroSerde[K]); ok {
+	if d, ok := s.(*avroSerde[K]); ok && d.appendOwn == nil {
 		return hashDerived(d)
 	}
 	var buf []byte

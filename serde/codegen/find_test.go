@@ -137,6 +137,14 @@ func TestSchemaIsTheDerivedOne(t *testing.T) {
 	}
 }
 
+// TestHashIsTheDerivedOne: generated code changes no key group.
+func TestHashIsTheDerivedOne(t *testing.T) {
+	c := codecsOf[fixture.Event](t)
+	if got, want := serde.HashOf(c.serde)(sample), serde.HashOf(c.derived)(sample); got != want || got == 0 {
+		t.Errorf("hash %x, want %x", got, want)
+	}
+}
+
 // TestEmbeddedMethodIsNotTaken: a struct has the methods of what it embeds, and another encoding.
 func TestEmbeddedMethodIsNotTaken(t *testing.T) {
 	s := serde.MustFor[fixture.Unlisted]()

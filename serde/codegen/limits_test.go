@@ -51,6 +51,7 @@ func TestHostileBytes(t *testing.T) {
 	hostile(t, "string length", codecsOf[fixture.Names](t), append([]byte{2}, huge...))
 	hostile(t, "map count", codecsOf[fixture.Bag](t), huge)
 	hostile(t, "large elements", codecsOf[fixture.Bags](t), append([]byte{0, 0, 0, 0}, append(binary.AppendVarint(nil, 250_000), bytes.Repeat([]byte{0xff}, 4<<20)...)...))
+	hostile(t, "elements without bytes", codecsOf[fixture.Bags](t), append(make([]byte, 5), huge...))
 	hostile(t, "trailing byte", codecsOf[fixture.Token](t), []byte{1, 2, 3, 4, 5})
 	hostile(t, "varint of 11 bytes", codecsOf[fixture.Event](t), bytes.Repeat([]byte{0x80}, 11))
 	hostile(t, "boolean of 2", codecsOf[fixture.Event](t), append(make([]byte, 14), 2))
