@@ -10,6 +10,14 @@
 // closures over offsets. Nothing is looked up by name after that, Append allocates nothing but for maps, and Decode allocates what
 // the value holds: all strings of a value of up to 4 KiB share one copy.
 //
+// # Generated codecs
+//
+// `millrace gen -type Order,Payment`, as a go:generate line of a package, writes code that does the same without closures, two to four times as
+// fast. It is found by a method AvroCodec of the type and used for data of the type's own schema, by For, Avro, Confluent and SingleObject; a value
+// that it refuses goes through the derived codec, so errors are the same. Code that was generated for another form of the type is a *StaleError.
+// The codec of a type that only holds such types, as []Order or *Order, is derived: name a type for it, and list that too.
+// Types Reader, Shape and Generated and the functions Append… and Read… are there for generated code.
+//
 // # Evolution
 //
 // A decoder is always compiled from a writer's schema to the reader's: data of the own schema is the case that both are the same. So

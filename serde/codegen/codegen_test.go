@@ -15,7 +15,7 @@ func TestFixtureIsCurrent(t *testing.T) {
 	got, err := codegen.Source("fixture", reflect.TypeFor[fixture.Event](), reflect.TypeFor[fixture.Everything](), reflect.TypeFor[fixture.Tree](),
 		reflect.TypeFor[fixture.Numbers](), reflect.TypeFor[fixture.Names](), reflect.TypeFor[fixture.Bag](), reflect.TypeFor[fixture.Bags](),
 		reflect.TypeFor[fixture.Rank](), reflect.TypeFor[fixture.Token](), reflect.TypeFor[fixture.Choice](), reflect.TypeFor[fixture.Embeds](),
-		reflect.TypeFor[fixture.Empty]())
+		reflect.TypeFor[fixture.Empty](), reflect.TypeFor[fixture.Limits]())
 	if err != nil {
 		t.Fatal(err)
 	}

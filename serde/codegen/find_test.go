@@ -234,3 +234,50 @@ func TestEvolution(t *testing.T) {
 		t.Errorf("%+v, %v", back, err)
 	}
 }
+
+// marked has a codec that leaves a mark on what it reads.
+type marked struct{ A int64 }
+
+func (*marked) AvroCodec() serde.GeneratedCodec {
+	shape, err := serde.ShapeOf(reflect.TypeFor[marked]())
+	if err != nil {
+		panic(err)
+	}
+	return serde.Generated[marked]{Fingerprint: shape.Fingerprint(),
+		Append: func(dst []byte, _ marked) ([]byte, bool) { return append(dst, 2), true },
+		Decode: func(_ []byte, _ string, v *marked) bool { v.A = -99; return true }}
+}
+
+// TestWhereGeneratedCodeReads: it reads data of the own schema, whichever way a codec is found, and never any other.
+func TestWhereGeneratedCodeReads(t *testing.T) {
+	s := serde.MustFor[marked]()
+	const wider = `{"type":"record","name":"marked","fields":[{"name":"A","type":"int"}]}`
+	read := func(c serde.Serde[marked], err error) int64 {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v marked
+		if err := c.Decode([]byte{2}, &v); err != nil {
+			t.Fatal(err)
+		}
+		return v.A
+	}
+	if got := read(serde.Evolve(s, strings.ReplaceAll(s.Schema(), ",", ", "))); got != -99 {
+		t.Errorf("the same schema, written otherwise: %d", got)
+	}
+	if got := read(serde.Resolve[marked](s.Schema())); got != -99 {
+		t.Errorf("the same schema, by Resolve: %d", got)
+	}
+	if got := read(serde.Resolve[marked](wider)); got != 1 {
+		t.Errorf("another schema is read as %d", got)
+	}
+	conf, err := serde.Confluent[marked](&registry{schema: wider}, "s", serde.ConfluentOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v marked
+	if err := conf.DecodeBody(2, []byte{2}, &v); err != nil || v.A != 1 {
+		t.Errorf("another schema of a registry is read as %d, %v", v.A, err)
+	}
+}
