@@ -187,7 +187,7 @@ type registry struct {
 	schema string
 }
 
-func (r *registry) SchemaByID(context.Context, int) (string, error)    { return r.schema, nil }
+func (r *registry) SchemaByID(context.Context, int) (string, error)   { return r.schema, nil }
 func (r *registry) IDOf(context.Context, string, string) (int, error) { return 1, nil }
 
 // TestEvolution: with generated code, data of an older schema is read by the derived codec as before, by every way that leads to it.
