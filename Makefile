@@ -3,7 +3,7 @@
 export GOTOOLCHAIN ?= auto
 
 SERVICES := s3 dynamodb kafka registry
-CONCURRENT := ./internal/exchange/... ./internal/runtime/... ./dataflow/... ./checkpoint/... ./connectors/...
+CONCURRENT := ./internal/exchange/... ./internal/runtime/... ./internal/history ./internal/e2e ./dataflow/... ./checkpoint/... ./connectors/... ./state/...
 # Python's reader of container files, and the compression that it takes from another package.
 FASTAVRO := fastavro==1.13.1 backports.zstd==1.3.0
 FASTAVRO_VENV := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/millrace-services/fastavro-1.13.1
