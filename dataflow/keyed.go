@@ -41,8 +41,8 @@ func (k KeyedStream[T, K]) Process[U any](uid string, build func(*operators.Keye
 }
 
 // Reduce combines the records of each key into one and passes on the result after each record. opts bound how long a result is kept: state.TTL
-// or state.EventTimeTTL. See operators.Reduce.
-func (k KeyedStream[T, K]) Reduce(uid string, f func(a, b T) T, opts ...state.Option) Stream[T] {
+// or state.EventTimeTTL. See operators.Reduce. F is inferred; see Distinct for its use.
+func (k KeyedStream[T, K]) Reduce[F ~func(a, b T) T](uid string, f F, opts ...state.Option) Stream[T] {
 	return k.Transform(uid, operators.Reduce(k.key, k.codec, f, opts...))
 }
 
