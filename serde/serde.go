@@ -12,7 +12,7 @@
 //
 // # Generated codecs
 //
-// `millrace gen -type Order,Payment`, as a go:generate line of a package, writes code that does the same without closures, two to four times as
+// `millrace gen -type Order,Payment`, as a go:generate line of a package, writes code that does the same without closures, two to three times as
 // fast. It is found by a method AvroCodec of the type and used for data of the type's own schema, by For, Avro, Confluent and SingleObject; a value
 // that it refuses goes through the derived codec, so errors are the same. Code that was generated for another form of the type is a *StaleError.
 // The codec of a type that only holds such types, as []Order or *Order, is derived: name a type for it, and list that too.

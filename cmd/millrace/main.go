@@ -14,7 +14,7 @@
 // AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 //
 // Gen writes PACKAGE_millrace.go into the package of a directory, by default the current one: Avro codecs for the types named, separated by
-// commas, several times as fast as those that package serde derives when the program runs, with the same schema and bytes. Package serde finds
+// commas, two to three times as fast as those that package serde derives when the program runs, with the same schema and bytes. Package serde finds
 // them by itself. In a source file of the package:
 //
 //	//go:generate go run github.com/millrace-io/millrace/cmd/millrace gen -type Order,Payment
