@@ -30,13 +30,13 @@ type panes[K comparable, T, Acc, R, Out any] struct {
 	result func(K, Window, R) Out
 	late   func(T) error
 	domain state.Domain
-	state  *state.Map[int64, Acc] // by start of the pane
+	state  paneTable[Acc]
 
 	// Windows that have fired may take records again: in processing time those of the very ms at which it fired, in event time after a
 	// restore without watermark. Such a window must not show the panes that it shares with later windows again. fired is the end of the last window
 	// that fired, while panes of it are left; again holds, by start, what came after that.
 	fired  *state.Value[int64]
-	again  *state.Map[int64, Acc]
+	again  paneMap[Acc]
 	forgot bool
 
 	pane, size, slide, offset, reach int64
@@ -63,10 +63,10 @@ func paneStage[K comparable, T, Acc, R, Out any](key func(T) K, codec serde.Serd
 			p.domain, p.forgot = state.ProcessingTime, true
 		}
 		push, err := Process(key, codec, func(b *Keyed[K, T, Out]) {
-			p.state = b.Map[int64, Acc]("panes of " + w.describe())
+			p.state = newPaneTable[K, T, Acc, Out](b, "panes of "+w.describe(), max(p.size/p.pane, 1))
 			if p.size > p.slide {
 				p.fired = b.Value[int64]("last window of " + w.describe())
-				p.again = b.Map[int64, Acc]("reopened windows of " + w.describe())
+				p.again = paneMap[Acc]{b.Map[int64, Acc]("reopened windows of " + w.describe())}
 			}
 			b.onRecord = p.onRecord
 			b.onEvent, b.onProc = p.onTimer, p.onTimer
@@ -114,8 +114,11 @@ func (p *panes[K, T, Acc, R, Out]) onRecord(c *Ctx[K, Out], v T) error {
 }
 
 // add folds v into the accumulator of m at start. When that is the first, the window that begins at window must fire.
-func (p *panes[K, T, Acc, R, Out]) add(c *Ctx[K, Out], m *state.Map[int64, Acc], start, window int64, v T) error {
-	acc, ok, err := m.Get(start)
+func (p *panes[K, T, Acc, R, Out]) add(c *Ctx[K, Out], m paneTable[Acc], start, window int64, v T) error {
+	if err := m.load(); err != nil {
+		return err
+	}
+	acc, ok, err := m.get(start)
 	if err != nil {
 		return err
 	}
@@ -125,7 +128,10 @@ func (p *panes[K, T, Acc, R, Out]) add(c *Ctx[K, Out], m *state.Map[int64, Acc],
 			acc = p.agg.Create()
 		}
 	}
-	return m.Put(start, p.agg.Add(acc, v))
+	if err := m.put(start, p.agg.Add(acc, v)); err != nil {
+		return err
+	}
+	return m.save()
 }
 
 // reopen adds v to the windows from first to last that have fired, and returns the first that has not.
@@ -154,10 +160,13 @@ func (p *panes[K, T, Acc, R, Out]) onTimer(c *Ctx[K, Out], at time.Time) error {
 			return p.fireAgain(c, win, err)
 		}
 	}
+	if err := p.state.load(); err != nil {
+		return err
+	}
 	var sum Acc
 	have, more := false, false
 	for pane := win.StartMS; pane < win.EndMS; pane += p.pane {
-		acc, ok, err := p.state.Get(pane)
+		acc, ok, err := p.state.get(pane)
 		if err != nil {
 			return err
 		}
@@ -184,9 +193,12 @@ func (p *panes[K, T, Acc, R, Out]) onTimer(c *Ctx[K, Out], at time.Time) error {
 // slideOn drops the panes of win that no later window holds. more: there are others, which the next window fires.
 func (p *panes[K, T, Acc, R, Out]) slideOn(c *Ctx[K, Out], win Window, more bool) error {
 	for pane := win.StartMS; pane < min(win.StartMS+p.slide, win.EndMS); pane += p.pane {
-		if err := p.state.Remove(pane); err != nil {
+		if err := p.state.remove(pane); err != nil {
 			return err
 		}
+	}
+	if err := p.state.save(); err != nil {
+		return err
 	}
 	switch {
 	case p.fired == nil:
@@ -203,12 +215,12 @@ func (p *panes[K, T, Acc, R, Out]) fireAgain(c *Ctx[K, Out], win Window, err err
 	if err != nil {
 		return err
 	}
-	acc, ok, err := p.again.Get(win.StartMS)
+	acc, ok, err := p.again.get(win.StartMS)
 	if err != nil || !ok {
 		return err
 	}
 	if err := c.Emit(p.result(c.Key(), win, p.agg.Result(acc))); err != nil {
 		return err
 	}
-	return p.again.Remove(win.StartMS)
+	return p.again.remove(win.StartMS)
 }
