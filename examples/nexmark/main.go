@@ -29,7 +29,6 @@ type settings struct {
 	bench.Config
 	json       bool
 	cpuProfile string
-	transport  string
 }
 
 func parse(args []string, stderr io.Writer) (settings, error) {
@@ -49,7 +48,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	f.Int64Var(&s.RestoreAt, "restore-at", 0, "stop with a savepoint after so many `events`, and go on from it; 0 never does")
 	f.IntVar(&s.RestoreParallelism, "restore-parallelism", 0, "subtasks of each step after that (default: as before)")
 	f.StringVar(&s.Dir, "dir", "", "`folder` for state and checkpoints, which are removed at the end (default: that for temporary files)")
-	f.StringVar(&s.transport, "transport", "memory", "how records travel between tasks: memory")
+	f.StringVar(&s.Transport, "transport", "memory", "how records travel between tasks: memory or tcp")
 	f.StringVar(&s.cpuProfile, "cpuprofile", "", "write a CPU profile to the `file`")
 	f.BoolVar(&s.json, "json", false, "print one line of JSON")
 	if err := f.Parse(args); err != nil {
@@ -57,9 +56,6 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	}
 	if f.NArg() > 0 {
 		return s, fmt.Errorf("nexmark: argument %q is no flag; -h lists them", f.Arg(0))
-	}
-	if s.transport != "memory" {
-		return s, fmt.Errorf("nexmark: there is no transport %q; there is memory", s.transport)
 	}
 	return s, s.Validate()
 }

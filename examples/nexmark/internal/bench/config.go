@@ -27,6 +27,8 @@ type Config struct {
 	// CacheBytes and BlockCacheBytes are those of pebblestate.Options, over all steps. Defaults 640 MiB and 256 MiB: with the memtables about the
 	// 1 GB of managed memory that the benchmark gives Flink for RocksDB.
 	CacheBytes, BlockCacheBytes int64
+	// Transport is "memory" (default) or "tcp", see dataflow.Options.
+	Transport string
 	// Checkpoint is the interval of checkpoints, to a local directory; 0 takes none.
 	Checkpoint time.Duration
 	// Rate is the number of events per second; 0 is as fast as possible. With a rate, latencies are measured.
@@ -49,6 +51,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.Backend == "" {
 		c.Backend = "memory"
+	}
+	if c.Transport == "" {
+		c.Transport = "memory"
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = 640 << 20
@@ -75,6 +80,9 @@ func (c Config) Validate() error {
 	}
 	if c.Backend != "memory" && c.Backend != "pebble" {
 		fault("there is no backend %q; there are memory and pebble", c.Backend)
+	}
+	if c.Transport != "memory" && c.Transport != "tcp" {
+		fault("there is no transport %q; there are memory and tcp", c.Transport)
 	}
 	if c.Rate < 0 {
 		fault("rate is %v events per second, want 0 (as fast as possible) or more", c.Rate)

@@ -16,6 +16,7 @@ import (
 type Result struct {
 	Query        string `json:"query"`
 	Backend      string `json:"backend"`
+	Transport    string `json:"transport"`
 	Parallelism  int    `json:"parallelism"`
 	CheckpointMS int64  `json:"checkpoint_ms"`
 	Seed         uint64 `json:"seed"`

@@ -115,6 +115,9 @@ func (b *bench) source(holdAt int64) gen.Source {
 // options are those of the n-th start.
 func (b *bench) options(n, parallelism int) dataflow.Options {
 	o := dataflow.Options{Parallelism: parallelism, Restart: dataflow.Restart{Never: true}}
+	if b.c.Transport == "tcp" {
+		o.Transport = dataflow.TCP(dataflow.TCPOptions{})
+	}
 	if b.c.Backend == "pebble" {
 		o.State = pebblestate.New(pebblestate.Options{
 			Dir: filepath.Join(b.dir, "state"), CacheBytes: b.c.CacheBytes, BlockCacheBytes: b.c.BlockCacheBytes,
@@ -189,7 +192,7 @@ func (b *bench) result() (Result, error) {
 	}
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	r := Result{
-		Query: c.Query, Backend: c.Backend, Parallelism: c.Parallelism, CheckpointMS: c.Checkpoint.Milliseconds(), Seed: c.Seed, Events: c.Events,
+		Query: c.Query, Backend: c.Backend, Transport: c.Transport, Parallelism: c.Parallelism, CheckpointMS: c.Checkpoint.Milliseconds(), Seed: c.Seed, Events: c.Events,
 		Wall: wall.Seconds(), CPU: (cpu - b.cpu).Seconds(), PeakRSS: peakRSS(), EventsPerS: float64(c.Events) / wall.Seconds(),
 		SteadyEventsPerS: steady / b.total.At().Sub(m.atQuarter).Seconds(), SteadyCPUPerM: (cpu - m.cpuAtQuarter).Seconds() * 1e6 / steady,
 		FirstEvent: ms(time.Unix(0, m.first.Load()).Sub(b.start)), RowsOut: sum.Rows, Count: sum.Count, Digest: fmt.Sprintf("%016x", sum.Digest),

@@ -14,7 +14,7 @@ import (
 
 const events = 200_000
 
-var full = flag.Bool("full", false, "run every query with every combination of parallelism, backend, checkpoints and restore")
+var full = flag.Bool("full", false, "run every query with every combination of parallelism, backend, transport, checkpoints and restore")
 
 // TestQueries runs every query over 200,000 events and compares digest, count and number of events with those of the reference, which computes them
 // from their definitions and shares no code with this package. By default each query meets each value of each dimension; with -full each
@@ -56,7 +56,7 @@ func matrix(full bool) (all []bench.Config) {
 		return []bench.Config{
 			{Parallelism: 1, Backend: "memory"},
 			{Parallelism: 3, Backend: "memory", Checkpoint: 20 * time.Millisecond, RestoreAt: events / 2, RestoreParallelism: 1},
-			{Parallelism: 1, Backend: "pebble", Checkpoint: 20 * time.Millisecond, RestoreAt: events / 2, RestoreParallelism: 3, CacheBytes: 1 << 20},
+			{Parallelism: 1, Backend: "pebble", Checkpoint: 20 * time.Millisecond, RestoreAt: events / 2, RestoreParallelism: 3, CacheBytes: 1 << 20, Transport: "tcp"},
 			{Parallelism: 3, Backend: "pebble", CacheBytes: 1 << 20},
 		}
 	}
@@ -64,7 +64,10 @@ func matrix(full bool) (all []bench.Config) {
 		for _, backend := range []string{"memory", "pebble"} {
 			for _, every := range []time.Duration{0, 20 * time.Millisecond} {
 				for _, at := range []int64{0, events / 2} {
-					all = append(all, bench.Config{Parallelism: p, Backend: backend, Checkpoint: every, RestoreAt: at, RestoreParallelism: 4 - p})
+					c := bench.Config{Parallelism: p, Backend: backend, Checkpoint: every, RestoreAt: at, RestoreParallelism: 4 - p}
+					all = append(all, c)
+					c.Transport = "tcp"
+					all = append(all, c)
 				}
 			}
 		}
@@ -74,6 +77,9 @@ func matrix(full bool) (all []bench.Config) {
 
 func describe(c bench.Config) string {
 	s := fmt.Sprintf("%s-%d", c.Backend, c.Parallelism)
+	if c.Transport != "" {
+		s += "-" + c.Transport
+	}
 	if c.Checkpoint > 0 {
 		s += "-checkpoints"
 	}
