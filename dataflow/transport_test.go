@@ -38,7 +38,7 @@ func TestTransportNeedsCodecs(t *testing.T) {
 func TestTransport(t *testing.T) {
 	src, sink := events(3, 5000, 40), memory.NewSink[total]()
 	g := dataflow.New("tcp")
-	g.From("source", src).KeyBy(func(e event) string { return e.Key }).Process("count", count).Rebalance().To("sink", sink)
+	g.From("source", src).KeyBy(func(e event) string { return e.Key }).Process("count", count).To("sink", sink)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	o := dataflow.Options{Parallelism: 3, Restart: dataflow.Restart{Never: true}, Transport: dataflow.TCP(dataflow.TCPOptions{})}

@@ -162,7 +162,7 @@ func (r *restored) look(t *testing.T, store checkpoint.Storage, parallelism int)
 func TestUnalignedExactlyOnce(t *testing.T) {
 	r := restored{edges: map[string]int{}}
 	for seed := range *seeds {
-		synctest.Test(t, func(t *testing.T) { exactlyOnce(t, seed, &r) })
+		synctest.Test(t, func(t *testing.T) { exactlyOnce(t, seed, &r, inProcess, isCrash) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
@@ -177,7 +177,10 @@ func TestUnalignedExactlyOnce(t *testing.T) {
 	}
 }
 
-func exactlyOnce(t *testing.T, seed uint64, seen *restored) {
+func inProcess(int) dataflow.Transport { return nil }
+
+// exactlyOnce runs one job; each round has the transport that is given, and may fail by what expected knows or by a crash.
+func exactlyOnce(t *testing.T, seed uint64, seen *restored, transport func(round int) dataflow.Transport, expected func(error) bool) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	s, sink, store := newShape(r), memory.NewSink[total](), checkpointtest.NewMemory("m")
 	k := &killer{}
@@ -192,13 +195,13 @@ func exactlyOnce(t *testing.T, seed uint64, seen *restored) {
 		p := 1 + r.IntN(3)
 		seen.look(t, store, p)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-		err := s.graph(sink, 4*time.Millisecond).Run(ctx, dataflow.Options{Parallelism: p, Restart: dataflow.Restart{Never: true},
+		err := s.graph(sink, 4*time.Millisecond).Run(ctx, dataflow.Options{Parallelism: p, Restart: dataflow.Restart{Never: true}, Transport: transport(round),
 			Checkpoint: checkpoint.Every(100*time.Millisecond, store, checkpoint.AlignmentTimeout(timeout))})
 		cancel()
 		if err == nil {
 			break
 		}
-		if !isCrash(err) {
+		if !isCrash(err) && !expected(err) {
 			t.Fatalf("seed %d, round %d, parallelism %d, %+v: %v", seed, round, p, s, err)
 		}
 	}

@@ -83,6 +83,8 @@ type Link struct {
 	writing     sync.WaitGroup
 	reading     sync.WaitGroup
 
+	event wire.Event // of the reader
+
 	// Of the writer.
 	taken  [][]byte
 	bufs   net.Buffers

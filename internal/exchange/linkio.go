@@ -143,7 +143,9 @@ func (l *Link) read(r *wire.Reader, first []wire.Frame) error {
 
 // take takes one frame of the peer.
 func (l *Link) take(r *wire.Reader, f wire.Frame) error {
-	ev, err := l.session.Take(f)
+	var err error
+	ev := &l.event // it escapes: what is called takes its batch
+	*ev, err = l.session.Take(f)
 	for err == nil {
 		switch ev.Kind {
 		case wire.Greeted:
@@ -161,7 +163,7 @@ func (l *Link) take(r *wire.Reader, f wire.Frame) error {
 			if err := l.out[ev.Edge].returned(ev.Returned); err != nil {
 				return err
 			}
-			ev, err = l.session.More()
+			*ev, err = l.session.More()
 		case wire.Closed:
 			return errEnded
 		default:
