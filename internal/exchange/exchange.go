@@ -1,4 +1,4 @@
-// Package exchange moves records between tasks of one process: pooled typed batches over one queue per receiving task.
+// Package exchange moves records between tasks: pooled typed batches over one queue per receiving task, within a process or between two (Link).
 //
 // An edge connects one sending subtask with one receiving subtask. It owns a few batches; those that are free are the sender's
 // credit. A sender fills a batch, puts it into the receiver's queue and takes the next free one; with none free it waits, which
