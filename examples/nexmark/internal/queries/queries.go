@@ -62,15 +62,5 @@ func auctions(events dataflow.Stream[gen.Event]) dataflow.Stream[gen.Auction] {
 	})
 }
 
-// persons are the persons among the events.
-func persons(events dataflow.Stream[gen.Event]) dataflow.Stream[gen.Person] {
-	return events.FlatMap(func(e gen.Event, emit func(gen.Person) error) error {
-		if e.Person == nil {
-			return nil
-		}
-		return emit(*e.Person)
-	})
-}
-
 // windowCause is the event that may let the watermark pass the end of a window.
 func windowCause(endMS int64) int64 { return gen.FirstBeyond(endMS - 1) }
