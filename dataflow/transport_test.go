@@ -17,7 +17,7 @@ func TestTransportNeedsCodecs(t *testing.T) {
 		g := dataflow.New("codecs")
 		s := g.From("source", events(1, 1, 1)).Map(func(event) opaque { return opaque{} })
 		s.To("first", memory.NewSink[opaque]()).NewChain()
-		s.Map(func(o opaque) opaque { return o }).Rebalance().To("second", memory.NewSink[opaque]())
+		s.Map(func(o opaque) opaque { return o }).To("second", memory.NewSink[opaque]()).NewChain()
 		return g
 	}
 	if err := graph().Validate(dataflow.Options{}); err != nil {
