@@ -103,6 +103,37 @@ func BenchmarkTimers(b *testing.B) {
 	b.ReportMetric(float64(fired)/float64(b.N), "fired/op")
 }
 
+// BenchmarkTimersAtOnce registers one timer for each of 6,000 keys at the same time and fires them all, as windows do.
+func BenchmarkTimersAtOnce(b *testing.B) {
+	const keys = 6000
+	codec := serde.MustFor[int64]()
+	hash := serde.HashOf(codec)
+	s := state.NewKeyed(codec, state.Config{})
+	timers := s.Timers("timers")
+	open(b, s, memstate.New())
+	b.ReportAllocs()
+	at := int64(1_700_000_000_000)
+	for i := range b.N {
+		k := int64(i) * 7919 % keys
+		s.SetCurrent(k, hash(k))
+		timers.Register(state.EventTime, at)
+		if i%keys < keys-1 {
+			continue
+		}
+		n := 0
+		for {
+			if _, _, _, ok := timers.PopDue(state.EventTime, at); !ok {
+				break
+			}
+			n++
+		}
+		if n != keys {
+			b.Fatalf("%d timers fired, want %d", n, keys)
+		}
+		at += 2000
+	}
+}
+
 // BenchmarkSnapshot is a snapshot of 1 M counters: pause is what the task waits, then the image is encoded and written to nowhere while
 // the task is idle.
 func BenchmarkSnapshot(b *testing.B) {

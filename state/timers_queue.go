@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"math/bits"
 	"slices"
 )
@@ -65,8 +66,41 @@ type dueTimer[K comparable] struct {
 type merging[K comparable] struct {
 	due       []dueTimer[K]
 	keys      []byte
+	order     []timerPlace
 	added     []dueTimer[K]
 	addedKeys []byte
+}
+
+// timerPlace is what says where an operation stands among others: its time, the first bytes of its encoded key, which decide nearly always, and
+// its position i; start and end are those of the key.
+type timerPlace struct {
+	at, prefix    uint64
+	start, end, i int
+}
+
+// compare orders by time, encoded key, and the last operation first.
+func (p *timerPlace) compare(o *timerPlace, keys []byte) int {
+	switch {
+	case p.at != o.at:
+		return cmp.Compare(p.at, o.at)
+	case p.prefix != o.prefix:
+		return cmp.Compare(p.prefix, o.prefix)
+	}
+	if c := bytes.Compare(keys[p.start:p.end], keys[o.start:o.end]); c != 0 {
+		return c
+	}
+	return o.i - p.i
+}
+
+// prefixOf is the first 8 bytes of a key as a number in the order of bytes.
+func prefixOf(key []byte) (p uint64) {
+	if len(key) >= 8 {
+		return binary.BigEndian.Uint64(key)
+	}
+	for i, c := range key {
+		p |= uint64(c) << (56 - 8*i)
+	}
+	return p
 }
 
 const (
@@ -206,23 +240,27 @@ func latest[K comparable](log []timer[K], lost *[]timer[K]) []timer[K] {
 			kept++
 			continue
 		}
-		// What the store may have of an earlier registration it may have still, unless it has heard of a deletion in between.
-		o := &log[start+same]
-		switch {
-		case o.void:
-		case e.gone:
-			o.void = e.stored
-		case e.stored:
-			o.void = true
-			if o.gone {
-				*lost = append(*lost, *o)
-			} else {
-				o.stored = true
-			}
-		}
+		log[start+same].follows(&e, lost)
 	}
 	clear(log[kept:])
 	return log[:kept]
+}
+
+// follows takes up in o, the last operation on a timer, an earlier one, e. What the store may have of an earlier registration it may have still, unless it
+// has heard of a deletion in between.
+func (o *timer[K]) follows(e *timer[K], lost *[]timer[K]) {
+	switch {
+	case o.void:
+	case e.gone:
+		o.void = e.stored
+	case e.stored:
+		o.void = true
+		if o.gone {
+			*lost = append(*lost, *o)
+		} else {
+			o.stored = true
+		}
+	}
 }
 
 // distinct is latest without the deletions.
@@ -387,21 +425,47 @@ func (q *timerQueue[K]) settle(t *Timers[K]) {
 		}
 	}
 	m := &q.merge
-	m.added, m.addedKeys = m.added[:0], m.addedKeys[:0]
-	for _, e := range latest(q.fresh, &q.lost) {
-		start := len(m.addedKeys)
-		m.addedKeys = t.encoded(m.addedKeys, e.key)
-		m.added = append(m.added, dueTimer[K]{e, start, len(m.addedKeys)})
-	}
+	m.sort(q.fresh, t, &q.lost)
 	clear(q.fresh)
 	q.fresh = q.fresh[:0]
-	slices.SortFunc(m.added, func(a, b dueTimer[K]) int {
-		if a.at != b.at {
-			return cmp.Compare(a.at, b.at)
+	if q.head < len(q.due) {
+		q.mergeAdded(m)
+		return
+	}
+	q.due, m.added = slices.DeleteFunc(m.added, func(d dueTimer[K]) bool { return d.gone }), q.due[:0]
+	q.keys, m.addedKeys = m.addedKeys, q.keys[:0]
+	if cap(m.added) > 4*len(q.due)+compactTimers { // there was a burst
+		*m = merging[K]{}
+	}
+}
+
+// sort makes added of log: the last operation on each timer, in the order of time and encoded key. lost is that of latest.
+func (m *merging[K]) sort(log []timer[K], t *Timers[K], lost *[]timer[K]) {
+	m.order, m.added, m.addedKeys = m.order[:0], m.added[:0], m.addedKeys[:0]
+	for i := range log {
+		start := len(m.addedKeys)
+		m.addedKeys = t.encoded(m.addedKeys, log[i].key)
+		end := len(m.addedKeys)
+		m.order = append(m.order, timerPlace{log[i].at, prefixOf(m.addedKeys[start:end]), start, end, i})
+	}
+	keys := m.addedKeys
+	slices.SortFunc(m.order, func(a, b timerPlace) int { return a.compare(&b, keys) })
+	start := 0 // of those in added with the time and key of the last one
+	for n := range m.order {
+		o := &m.order[n]
+		e := log[o.i]
+		if n == 0 || o.at != m.order[n-1].at || !bytes.Equal(keys[o.start:o.end], keys[m.order[n-1].start:m.order[n-1].end]) {
+			start = len(m.added)
 		}
-		return bytes.Compare(m.addedKeys[a.start:a.end], m.addedKeys[b.start:b.end])
-	})
-	q.mergeAdded(m)
+		// Keys that cannot be encoded look alike.
+		same := slices.IndexFunc(m.added[start:], func(d dueTimer[K]) bool { return d.key == e.key && d.domain == e.domain })
+		if same >= 0 {
+			m.added[start+same].follows(&e, lost)
+			continue
+		}
+		e.void = e.gone && e.stored
+		m.added = append(m.added, dueTimer[K]{e, o.start, o.end})
+	}
 }
 
 // mergeAdded makes due anew, of what is left of it and what was added after it.

@@ -132,11 +132,7 @@ func (l *Link) start(conn net.Conn, r *wire.Reader, first []wire.Frame, failed f
 	l.queue = append(l.queue, greeting)
 	l.rouse()
 	l.writing.Go(l.write)
-	l.reading.Go(func() {
-		if err := l.read(r, first); err != nil {
-			l.fail(err)
-		}
-	})
+	l.reading.Go(func() { l.fail(l.read(r, first)) })
 	return nil
 }
 

@@ -107,7 +107,7 @@ func (l *Link) flush() error {
 	return nil
 }
 
-// read is the reader.
+// read is the reader; it ends with the reason.
 func (l *Link) read(r *wire.Reader, first []wire.Frame) error {
 	for _, f := range first {
 		if err := l.take(r, f); err != nil {
